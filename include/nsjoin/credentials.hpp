@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_CREDENTIALS_HPP
+#define NSJOIN_CREDENTIALS_HPP
+
+#include <nsjoin/fd.hpp>
+
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace nsjoin {
+
+/// What becomes of the supplementary groups.
+class Groups {
+  public:
+    /// No group is left; where the user namespace denies setgroups(2), those that there are stay.
+    Groups() noexcept = default;
+
+    /// Exactly these, in this order.
+    Groups(std::initializer_list<gid_t> ids) : Groups{std::vector<gid_t>{ids}} {}
+
+    explicit Groups(std::vector<gid_t> ids) : policy_{Policy::set}, ids_{std::move(ids)} {}
+
+    /// As they are.
+    [[nodiscard]] static auto keep() noexcept -> Groups {
+        Groups groups;
+        groups.policy_ = Policy::keep;
+        return groups;
+    }
+
+    [[nodiscard]] auto kept() const noexcept -> bool { return policy_ == Policy::keep; }
+
+    [[nodiscard]] auto dropped() const noexcept -> bool { return policy_ == Policy::drop; }
+
+    [[nodiscard]] auto ids() const noexcept -> std::span<const gid_t> { return ids_; }
+
+    [[nodiscard]] friend auto operator==(const Groups&, const Groups&) noexcept -> bool = default;
+
+  private:
+    enum class Policy : std::uint8_t { drop, keep, set };
+
+    Policy policy_ = Policy::drop;
+    std::vector<gid_t> ids_;
+};
+
+/// The ids of a process, as its user namespace numbers them. An id that is not named stays.
+struct Credentials {
+    std::optional<uid_t> uid{}; ///< real, effective and saved uid
+    std::optional<gid_t> gid{}; ///< real, effective and saved gid
+    Groups groups{};
+
+    [[nodiscard]] friend auto operator==(const Credentials&, const Credentials&) noexcept
+        -> bool = default;
+};
+
+namespace detail {
+
+[[nodiscard]] inline auto id_error(Step step, long code, std::string_view what,
+                                   std::int64_t id) noexcept -> tl::unexpected<Error> {
+    // The kernel says EINVAL for an id that the user namespace's maps do not have.
+    Error error{step, code == -EINVAL ? Reason::id_not_mapped : Reason::system,
+                static_cast<std::int32_t>(-code), Subject{what}};
+    error.subject.append(id);
+    return tl::unexpected<Error>{error};
+}
+
+/// Whether setgroups is denied in the user namespace of the caller. user_namespaces(7).
+[[nodiscard]] inline auto setgroups_is_denied(int proc) noexcept -> bool {
+    const OwnedFd file{static_cast<int>(open_at(proc, "self/setgroups", O_RDONLY))};
+    char word = '\0';
+    return file.ok() && call_again(SYS_read, file.get(), &word, 1UL) == 1 && word == 'd';
+}
+
+/// Sets or drops the groups; `proc` is a descriptor of /proc, which is asked why if it can't be.
+[[nodiscard]] inline auto set_groups(const Groups& groups, int proc) noexcept -> Result<void> {
+    if (groups.kept()) {
+        return {};
+    }
+    const long result = call(SYS_setgroups, groups.ids().size(), groups.ids().data());
+    if (result == 0) {
+        return {};
+    }
+    if (result == -EPERM && setgroups_is_denied(proc)) {
+        if (groups.dropped()) {
+            return {};
+        }
+        return fail(Step::set_groups, Reason::groups_denied);
+    }
+    if (result == -EINVAL && !groups.ids().empty()) {
+        return id_error(Step::set_groups, result, "one of the groups, the first is gid ",
+                        groups.ids().front());
+    }
+    return fail(Step::set_groups, static_cast<int>(-result));
+}
+
+[[nodiscard]] inline auto set_gid(gid_t gid) noexcept -> Result<void> {
+    const long result = call(SYS_setresgid, gid, gid, gid);
+    if (result != 0) {
+        return id_error(Step::set_gid, result, "gid ", gid);
+    }
+    return {};
+}
+
+[[nodiscard]] inline auto set_uid(uid_t uid) noexcept -> Result<void> {
+    const long result = call(SYS_setresuid, uid, uid, uid);
+    if (result != 0) {
+        return id_error(Step::set_uid, result, "uid ", uid);
+    }
+    return {};
+}
+
+/// Compares what the kernel says the ids are with what they should be.
+[[nodiscard]] inline auto verify_ids(const Credentials& wanted) noexcept -> Result<void> {
+    uid_t r = 0;
+    uid_t e = 0;
+    uid_t s = 0;
+    if (wanted.gid) {
+        const long result = call(SYS_getresgid, &r, &e, &s);
+        if (result != 0 || r != *wanted.gid || e != *wanted.gid || s != *wanted.gid) {
+            return id_error(Step::verify_ids, result, "gid ", *wanted.gid);
+        }
+    }
+    if (wanted.uid) {
+        const long result = call(SYS_getresuid, &r, &e, &s);
+        if (result != 0 || r != *wanted.uid || e != *wanted.uid || s != *wanted.uid) {
+            return id_error(Step::verify_ids, result, "uid ", *wanted.uid);
+        }
+    }
+    return {};
+}
+
+} // namespace detail
+
+/// Takes the ids: setgroups(2), then setresgid(2), then setresuid(2), then verifies them. For a
+/// child that has something privileged to do before it gives its rights up. Moves only the calling
+/// thread (the libc's wrappers would signal the others); async-signal-safe.
+/// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; EPERM.
+[[nodiscard]] inline auto become(const Credentials& credentials) noexcept -> Result<void> {
+    const OwnedFd proc{static_cast<int>(detail::open_at(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY))};
+    Result<void> done = detail::set_groups(credentials.groups, proc.get());
+    if (done && credentials.gid) {
+        done = detail::set_gid(*credentials.gid);
+    }
+    if (done && credentials.uid) {
+        done = detail::set_uid(*credentials.uid);
+    }
+    return done ? detail::verify_ids(credentials) : done;
+}
+
+} // namespace nsjoin
+
+#endif // NSJOIN_CREDENTIALS_HPP

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_CLONE_HPP
+#define NSJOIN_DETAIL_CLONE_HPP
+
+#include <nsjoin/detail/syscall.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nsjoin::detail {
+
+#if defined(__x86_64__) || defined(__aarch64__)
+inline constexpr bool has_vfork = true;
+#else
+inline constexpr bool has_vfork = false;
+#endif
+
+// A process made with CLONE_VM and without a stack of its own runs on this very stack while its
+// parent is suspended. The system call must then be inlined: the libc's syscall() returns through
+// a slot of the stack that the new process has overwritten by the time its parent needs it.
+[[gnu::always_inline]] inline auto inlined_call(long number, std::uint64_t a, std::uint64_t b,
+                                                std::uint64_t c) noexcept -> long {
+#if defined(__x86_64__)
+    long result = 0;
+    asm volatile("syscall"
+                 : "=a"(result)
+                 : "0"(number), "D"(a), "S"(b), "d"(c)
+                 : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register std::uint64_t x0 asm("x0") = a;
+    register std::uint64_t x1 asm("x1") = b;
+    register std::uint64_t x2 asm("x2") = c;
+    register long x8 asm("x8") = number;
+    asm volatile("svc #0" : "+r"(x0) : "r"(x1), "r"(x2), "r"(x8) : "memory");
+    return static_cast<long>(x0);
+#else
+    return call(number, a, b, c);
+#endif
+}
+
+/// Makes a process as `args` say with its own memory: clone3(2), or clone(2) where clone3 is
+/// missing (ENOSYS) or a seccomp filter refuses it (old ones with EPERM). Returns the pid, 0 in the
+/// new process, or -errno; -ENOSYS if only clone3 could do it.
+[[nodiscard]] inline auto clone_process(const CloneArgs& args) noexcept -> long {
+    const bool only_clone3 = (args.flags & clone_into_cgroup) != 0;
+    const long result = call(SYS_clone3, &args, only_clone3 ? sizeof args : clone_args_size_5_3);
+    if ((result != -ENOSYS && result != -EPERM) || only_clone3) {
+        return result;
+    }
+    const std::uint64_t flags = args.flags | args.exit_signal;
+    // One word serves clone(2) for the pidfd and for the pid, so the pid is written by hand.
+    const std::uint64_t wanted = flags & ~clone_parent_settid;
+#if defined(__aarch64__)
+    const long pid = call(SYS_clone, wanted, 0UL, args.pidfd, args.tls, args.child_tid);
+#else
+    const long pid = call(SYS_clone, wanted, 0UL, args.pidfd, args.child_tid, args.tls);
+#endif
+    if (pid > 0 && (flags & clone_parent_settid) != 0) {
+        *reinterpret_cast<pid_t*>(args.parent_tid) = static_cast<pid_t>(pid); // NOLINT(*-cast)
+    }
+    return pid;
+}
+
+/// Makes a process on the memory of this one, and suspends the calling thread until it ends or
+/// executes; with clone_files in `shared` it has this one's descriptor table too. `body` runs in it
+/// with `context`, and either does not return, or returns in a process with memory of its own that
+/// it made. Returns the pid in the caller, 0 in that further process, or -errno. clone(2) CLONE_VM
+/// | CLONE_VFORK; clone3(2) if `cgroup` is a descriptor. Writes the new process's pidfd to `pidfd`.
+template <typename Context>
+[[gnu::noinline]] auto run_on_this_memory(void (*body)(Context&), Context& context,
+                                          std::uint64_t shared, int& pidfd, int cgroup) noexcept
+    -> long {
+    CloneArgs args;
+    args.flags = clone_vm | clone_vfork | clone_pidfd | shared;
+    args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
+    args.exit_signal = SIGCHLD;
+    long number = SYS_clone;
+    std::uint64_t first = args.flags | args.exit_signal;
+    std::uint64_t second = 0;
+    if (cgroup >= 0) {
+        args.flags |= clone_into_cgroup;
+        args.cgroup = static_cast<std::uint64_t>(cgroup);
+        number = SYS_clone3;
+        first = reinterpret_cast<std::uint64_t>(&args); // NOLINT(*-reinterpret-cast)
+        second = sizeof args;
+    }
+    const long pid = inlined_call(number, first, second, args.pidfd);
+    if (pid == 0) {
+        body(context);
+    }
+    return pid;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_CLONE_HPP

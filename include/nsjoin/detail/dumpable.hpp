@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_DUMPABLE_HPP
+#define NSJOIN_DETAIL_DUMPABLE_HPP
+
+#include <nsjoin/detail/syscall.hpp>
+
+#include <atomic>
+#include <sys/prctl.h>
+
+namespace nsjoin::detail {
+
+/// How many threads of this process need it to be not dumpable, and what it was before.
+struct DumpableState {
+    std::atomic<pid_t> lock{0}; ///< the process that holds it, or 0
+    pid_t process = 0;          ///< whose count this is: a forked copy starts anew
+    unsigned holders = 0;
+    bool was_dumpable = false;
+};
+
+inline DumpableState dumpable_state;
+
+/// Keeps this process from being dumpable over a scope: a process that runs on its memory is about
+/// to be where others could ptrace it. The flag belongs to the memory, so that threads that do this
+/// at once have to count. prctl(2) PR_SET_DUMPABLE.
+class NotDumpable {
+  public:
+    NotDumpable() noexcept {
+        take_lock();
+        DumpableState& state = dumpable_state;
+        if (state.process != self_) {
+            state.process = self_;
+            state.holders = 0;
+        }
+        if (state.holders++ == 0) {
+            state.was_dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
+            if (state.was_dumpable) {
+                (void)call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+            }
+        }
+        drop_lock();
+    }
+
+    ~NotDumpable() {
+        if (!held_) {
+            return;
+        }
+        take_lock();
+        // A change of credentials in the other process has cleared the flag of the shared memory
+        // too, so it is set again and not only left alone.
+        if (--dumpable_state.holders == 0 && dumpable_state.was_dumpable) {
+            (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+        }
+        drop_lock();
+    }
+
+    NotDumpable(const NotDumpable&) = delete;
+    NotDumpable(NotDumpable&&) = delete;
+    auto operator=(const NotDumpable&) -> NotDumpable& = delete;
+    auto operator=(NotDumpable&&) -> NotDumpable& = delete;
+
+    /// For a child that got a copy of this object: it stays not dumpable.
+    void stay() noexcept { held_ = false; }
+
+  private:
+    // A lock of a process that forked is held by nobody in the copy.
+    void take_lock() const noexcept {
+        for (;;) {
+            pid_t holder = 0;
+            if (dumpable_state.lock.compare_exchange_strong(holder, self_) ||
+                (holder != self_ && dumpable_state.lock.compare_exchange_strong(holder, self_))) {
+                return;
+            }
+            (void)call(SYS_sched_yield);
+        }
+    }
+
+    static void drop_lock() noexcept { dumpable_state.lock.store(0); }
+
+    pid_t self_ = ::getpid();
+    bool held_ = true;
+};
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_DUMPABLE_HPP

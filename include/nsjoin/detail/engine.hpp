@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_ENGINE_HPP
+#define NSJOIN_DETAIL_ENGINE_HPP
+
+#include <nsjoin/detail/dumpable.hpp>
+#include <nsjoin/detail/map_writer.hpp>
+#include <nsjoin/detail/steps.hpp>
+
+#include <new>
+#include <optional>
+
+// The caller's side of a run: makes the processes, hands over, waits, and cleans up after failures.
+
+namespace nsjoin::detail {
+
+/// What a run comes to: in the child nothing, in the caller the child.
+struct Outcome {
+    OwnedFd pidfd;
+    pid_t pid = 0;
+};
+
+/// Memory that a process made by a plain clone shares with this one.
+class SharedHandover {
+  public:
+    SharedHandover() noexcept
+        : page_{::mmap(nullptr, sizeof(Handover), PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0)} {}
+
+    ~SharedHandover() {
+        if (page_ != MAP_FAILED) { // NOLINT(*-cast,performance-no-int-to-ptr)
+            (void)::munmap(page_, sizeof(Handover));
+        }
+    }
+
+    SharedHandover(const SharedHandover&) = delete;
+    SharedHandover(SharedHandover&&) = delete;
+    auto operator=(const SharedHandover&) -> SharedHandover& = delete;
+    auto operator=(SharedHandover&&) -> SharedHandover& = delete;
+
+    /// A Handover in its first state, or null if there was no memory.
+    [[nodiscard]] auto get() noexcept -> Handover* {
+        return page_ == MAP_FAILED ? nullptr // NOLINT(*-cast,performance-no-int-to-ptr)
+                                   : ::new (page_) Handover{};
+    }
+
+  private:
+    void* page_;
+};
+
+/// Which of the created kinds the kernel refuses: asked of a process that ends afterwards.
+struct Blame {
+    KindSet kinds;
+    Result<void> found;
+};
+
+inline void find_blame(Blame& blame) noexcept {
+    blame.found = unshare_kinds(blame.kinds);
+    exit_now(0);
+}
+
+/// The error of a clone3 that failed with `code`: of the kind that it could not create, if any.
+[[nodiscard]] inline auto clone_error(KindSet kinds, long code) noexcept -> Error {
+    const bool about_kinds =
+        code == -EPERM || code == -EINVAL || code == -ENOSPC || code == -EUSERS || code == -ENOSYS;
+    if (has_vfork && about_kinds && !kinds.empty()) {
+        Blame blame{kinds, {}};
+        int pidfd = -1;
+        const long pid = run_on_this_memory(find_blame, blame, 0, pidfd, -1);
+        if (pid > 0) {
+            (void)PidFd{OwnedFd{pidfd}, static_cast<pid_t>(pid)}.wait();
+        }
+        if (!blame.found) {
+            return blame.found.error();
+        }
+    }
+    return fail(Step::make_child, static_cast<int>(-code)).value();
+}
+
+/// Makes the child. Sets run.in_child in it.
+[[nodiscard]] inline auto make_child(Run& run) noexcept -> Result<void> {
+    const bool sibling = run.route.joiner == Joiner::own_memory ||
+                         run.route.joiner == Joiner::shares_memory ||
+                         run.plan.child_of == ChildOf::callers_parent;
+    const bool place = run.into_cgroup && run.route.joiner == Joiner::none;
+    run.handover->step = Step::make_child;
+    CloneArgs args;
+    args.flags = clone_pidfd | clone_parent_settid | run.route.by_clone.clone_flags();
+    args.pidfd = reinterpret_cast<std::uint64_t>(&run.handover->child_pidfd); // NOLINT(*-cast)
+    args.parent_tid = reinterpret_cast<std::uint64_t>(&run.handover->child);  // NOLINT(*-cast)
+    if (run.thread.tid_address != nullptr) {
+        args.flags |= clone_child_settid | clone_child_cleartid;
+        args.child_tid = reinterpret_cast<std::uint64_t>(run.thread.tid_address); // NOLINT(*-cast)
+    }
+    // The exit signal of a sibling is that of the process that makes it: SIGCHLD in every case.
+    args.flags |= sibling ? clone_parent : 0;
+    args.exit_signal = sibling ? 0 : SIGCHLD;
+    if (place) {
+        args.flags |= clone_into_cgroup;
+        args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
+    }
+    const long pid = clone_process(args);
+    if (pid < 0) {
+        if (place) {
+            return outcome(Step::enter_cgroup, pid);
+        }
+        return tl::unexpected<Error>{clone_error(run.route.by_clone, pid)};
+    }
+    run.in_child = pid == 0;
+    return {};
+}
+
+/// The joiner: joins, makes the child, ends. Returns only in the child.
+inline void join_and_make_child(Run& run) noexcept {
+    Result<void> done = do_first_steps(run);
+    if (done) {
+        done = make_child(run);
+        if (run.in_child) {
+            return;
+        }
+    }
+    if (!done) {
+        run.handover->error = done.error();
+        run.handover->failed = true;
+    }
+    run.handover->finished = true;
+    exit_now(0);
+}
+
+/// The rest of the child: its steps, and the report. Ends the process on failure.
+inline void finish_child(Run& run) noexcept {
+    run.caller_end.reset();
+    (void)call(SYS_set_robust_list, run.thread.robust_list, run.thread.robust_size);
+    Result<void> done;
+    if (run.route.joiner == Joiner::none) {
+        done = do_first_steps(run);
+    }
+    if (done) {
+        done = do_child_steps(run);
+    }
+    Message message;
+    if (!done) {
+        message = {true, done.error()};
+    }
+    const long sent = call_again(SYS_sendto, run.child_end.get(), &message, sizeof message,
+                                 MSG_NOSIGNAL, nullptr, 0);
+    if (!done || sent < 0) {
+        exit_now(1);
+    }
+    run.child_end.reset();
+}
+
+/// The error for a process that ended without a report.
+[[nodiscard]] inline auto died(Step step, std::string_view who,
+                               const Result<ExitStatus>& status) noexcept -> tl::unexpected<Error> {
+    auto error = fail(step, Reason::process_died, who);
+    error.value().code = status ? status->wait_status() : 0;
+    return error;
+}
+
+/// What the joiner, which has ended, left behind.
+[[nodiscard]] inline auto take_handover(Run& run, const Result<ExitStatus>& joiner) noexcept
+    -> Result<void> {
+    if (run.handover->failed) {
+        return tl::unexpected<Error>{run.handover->error};
+    }
+    if (!run.handover->finished) {
+        return died(run.handover->step, "the joiner", joiner);
+    }
+    return {};
+}
+
+/// Joins on a process that shares the caller's memory. Returns in the caller and in the child.
+[[nodiscard]] inline auto start_on_this_memory(Run& run) noexcept -> Result<void> {
+    int pidfd = -1;
+    NotDumpable not_dumpable;
+    const long pid = run_on_this_memory(join_and_make_child, run, clone_files, pidfd,
+                                        run.into_cgroup ? run.plan.cgroup.get() : -1);
+    if (pid < 0) {
+        return outcome(run.into_cgroup ? Step::enter_cgroup : Step::make_joiner, pid);
+    }
+    OwnedFd joiner_fd{pidfd};
+    if (run.in_child) {
+        not_dumpable.stay();
+        return {};
+    }
+    const PidFd joiner{std::move(joiner_fd), static_cast<pid_t>(pid)};
+    return take_handover(run, joiner.wait());
+}
+
+/// Joins in a copy of the caller. Returns in the caller and in the child.
+[[nodiscard]] inline auto start_in_copy(Run& run) noexcept -> Result<void> {
+    int pidfd = -1;
+    CloneArgs args;
+    args.flags = clone_pidfd;
+    args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
+    args.exit_signal = SIGCHLD;
+    if (run.into_cgroup) {
+        args.flags |= clone_into_cgroup;
+        args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
+    }
+    const long pid = clone_process(args);
+    if (pid < 0) {
+        return outcome(run.into_cgroup ? Step::enter_cgroup : Step::make_joiner, pid);
+    }
+    if (pid == 0) {
+        join_and_make_child(run);
+        return {};
+    }
+    const PidFd joiner{OwnedFd{pidfd}, static_cast<pid_t>(pid)};
+    Result<ExitStatus> status = joiner.wait(time_left(run));
+    const bool late = !status && status.error().reason == Reason::deadline_passed;
+    if (late) {
+        (void)joiner.send_signal(SIGKILL);
+        status = joiner.wait();
+    }
+    // The descriptor that the joiner got is in its own table. The child waits for a word of the
+    // caller, so its pid is still its own.
+    run.handover->child_pidfd =
+        run.handover->child > 0
+            ? static_cast<int>(std::max(-1L, call(SYS_pidfd_open, run.handover->child, 0U)))
+            : -1;
+    if (late) {
+        return fail(run.handover->step, Reason::deadline_passed);
+    }
+    return take_handover(run, status);
+}
+
+[[nodiscard]] inline auto start(Run& run) noexcept -> Result<void> {
+    switch (run.route.joiner) {
+    case Joiner::none:
+        return make_child(run);
+    case Joiner::shares_memory:
+        return start_on_this_memory(run);
+    case Joiner::own_memory:
+        return start_in_copy(run);
+    case Joiner::caller_itself: {
+        const Result<void> done = do_first_steps(run);
+        return done ? make_child(run) : done;
+    }
+    }
+    return {};
+}
+
+/// Waits for the child's report.
+[[nodiscard]] inline auto await_report(const Run& run, const PidFd& child) noexcept
+    -> Result<void> {
+    std::array<pollfd, 2> entries{pollfd{run.caller_end.get(), POLLIN, 0},
+                                  pollfd{child.fd().get(), POLLIN, 0}};
+    long ready = -EINTR;
+    while (ready == -EINTR) {
+        const auto left = time_left(run);
+        const timespec span{left.count() / 1000, (left.count() % 1000) * 1'000'000};
+        ready = call(SYS_ppoll, entries.data(), entries.size(),
+                     left < std::chrono::milliseconds{0} ? nullptr : &span, nullptr, 0UL);
+    }
+    if (ready == 0) {
+        return fail(Step::report, Reason::deadline_passed);
+    }
+    Message message;
+    const long length = call_again(SYS_recvfrom, run.caller_end.get(), &message, sizeof message,
+                                   MSG_DONTWAIT, nullptr, nullptr);
+    if (length != sizeof message) {
+        return died(Step::report, "the child", child.wait());
+    }
+    if (message.failed) {
+        return tl::unexpected<Error>{message.error};
+    }
+    return {};
+}
+
+/// Lets the child go on, and waits until it is through.
+[[nodiscard]] inline auto finish_caller(Run& run, const PidFd& child) noexcept -> Result<void> {
+    Result<void> done;
+    if (run.route.oom_by_caller) {
+        Subject process;
+        done = set_oom_score_adj(run, process.append(std::int64_t{child.pid()}).view());
+    }
+    if (done && run.plan.maps) {
+        done = write_maps(run, child);
+    }
+    if (done && run.route.wait_for_caller) {
+        const Message go;
+        const long sent =
+            call_again(SYS_sendto, run.caller_end.get(), &go, sizeof go, MSG_NOSIGNAL, nullptr, 0);
+        if (sent < 0 && sent != -EPIPE) {
+            done = outcome(Step::await_maps, sent);
+        }
+    }
+    return done ? await_report(run, child) : done;
+}
+
+/// Ends what was started of the child, so that nothing is left.
+inline void abandon(Run& run, const PidFd& child) noexcept {
+    (void)call(SYS_shutdown, run.caller_end.get(), SHUT_RDWR);
+    (void)child.send_signal(SIGKILL);
+    (void)child.wait();
+}
+
+/// Opens what only this route needs.
+[[nodiscard]] inline auto open_for_route(Run& run, std::optional<SharedHandover>& shared) noexcept
+    -> Result<void> {
+    run.own_handover = Handover{};
+    run.handover = &run.own_handover;
+    if (run.route.joiner == Joiner::own_memory) {
+        run.handover = shared.emplace().get();
+        if (run.handover == nullptr) {
+            return fail(Step::make_joiner, ENOMEM);
+        }
+    }
+    if (run.route.wait_for_caller && !run.caller_pidfd.ok()) {
+        const long self = call(SYS_pidfd_open, ::getpid(), 0U);
+        if (self < 0) {
+            return outcome(Step::open_pidfd, self);
+        }
+        run.caller_pidfd.reset(static_cast<int>(self));
+    }
+    return {};
+}
+
+/// Runs the plan once, with the calls and the route that are set.
+[[nodiscard]] inline auto run_once(Run& run) noexcept -> Result<Outcome> {
+    std::optional<SharedHandover> shared;
+    Result<void> done = open_for_route(run, shared);
+    if (done) {
+        done = start(run);
+    }
+    if (run.in_child) {
+        finish_child(run);
+        return Outcome{};
+    }
+    PidFd child{OwnedFd{run.handover->child_pidfd}, run.handover->child};
+    if (done) {
+        run.child_end.reset();
+        done = finish_caller(run, child);
+    }
+    if (!done) {
+        if (child.pid() > 0) {
+            abandon(run, child);
+        }
+        return tl::unexpected<Error>{done.error()};
+    }
+    const pid_t pid = child.pid();
+    return Outcome{child.release(), pid};
+}
+
+/// As run_once(); where clone3 can't place into the cgroup, the process writes itself there.
+[[nodiscard]] inline auto attempt(Run& run) noexcept -> Result<Outcome> {
+    choose_route(run);
+    Result<Outcome> result = run_once(run);
+    if (!result && run.into_cgroup && result.error().step == Step::enter_cgroup) {
+        const int code = result.error().code;
+        if (code == ENOSYS || code == EINVAL || code == E2BIG || code == EPERM) {
+            const Result<void> opened = open_cgroup_procs(run);
+            return opened ? run_once(run) : tl::unexpected<Error>{opened.error()};
+        }
+    }
+    return result;
+}
+
+/// Whether there may be another way to join: the kernel has no setns with a pidfd, a filter forbids
+/// it, or the flags name a namespace that the caller is in or has no rights over.
+[[nodiscard]] inline auto may_join_otherwise(const Result<Outcome>& result) noexcept -> bool {
+    return !result && is_join(result.error().step) &&
+           (result.error().code == EINVAL || result.error().code == EPERM ||
+            result.error().code == ENOSYS);
+}
+
+/// Runs the plan with one call for all kinds of the one target that they come from.
+[[nodiscard]] inline auto attempt_one_call(Run& run, BorrowedFd target) noexcept
+    -> Result<Outcome> {
+    run.joining = run.plan.joined();
+    if (run.joining.contains(Kind::time) && time_is_own(run.plan.source(Kind::time))) {
+        run.joining = run.joining - Kind::time;
+    }
+    if (!run.joining.empty()) {
+        run.calls.add({target.get(), run.joining});
+    }
+    return attempt(run);
+}
+
+/// Runs the plan the shortest way that the kernel lets it.
+[[nodiscard]] inline auto attempts(Run& run) noexcept -> Result<Outcome> {
+    if (run.plan.joined().empty()) {
+        return attempt(run);
+    }
+    if (const BorrowedFd target = single_target(run.plan); target.ok()) {
+        Result<Outcome> result = attempt_one_call(run, target);
+        if (!may_join_otherwise(result)) {
+            return result;
+        }
+    }
+    const Result<void> looked = run.candidates.look(run.plan);
+    if (!looked) {
+        return tl::unexpected<Error>{looked.error()};
+    }
+    run.joining = run.candidates.differing();
+    Result<Outcome> result{};
+    for (const Way way : {Way::differing, Way::by_descriptors}) {
+        run.calls = run.candidates.calls(way);
+        result = attempt(run);
+        if (!may_join_otherwise(result)) {
+            break;
+        }
+    }
+    return result;
+}
+
+/// Says of which namespace the error of a join is, and gives ESRCH its meaning.
+inline void name_namespace(const Draft& plan, Error& error) noexcept {
+    if (!is_join(error.step)) {
+        return;
+    }
+    const auto index =
+        static_cast<std::size_t>(error.step) - static_cast<std::size_t>(Step::join_user);
+    const JoinSource& source = plan.joins[index];
+    if (source.from == JoinSource::From::target) {
+        error.subject = Subject{"pid "};
+        error.subject.append(std::int64_t{source.target_pid});
+        error.reason = error.code == ESRCH ? Reason::process_gone : error.reason;
+    } else {
+        struct stat about {};
+
+        if (::fstat(source.fd.get(), &about) == 0) {
+            error.subject = Subject{facts(static_cast<Kind>(index)).name};
+            error.subject.append(":[").append(static_cast<std::int64_t>(about.st_ino)).append("]");
+        }
+    }
+}
+
+/// Runs a plan. Returns in the caller with the child, and in the child with no pid.
+[[nodiscard]] inline auto run_plan(const Draft& plan) noexcept -> Result<Outcome> {
+    const ErrnoKeeper keep_errno; // a process on this memory has this thread's errno
+    Run run{plan};
+    const Result<void> prepared = prepare(run);
+    if (!prepared) {
+        return tl::unexpected<Error>{prepared.error()};
+    }
+    // Until the child is through, no handler may run: in the joiner it would be on our memory.
+    run.signals = block_signals();
+    Result<Outcome> result = attempts(run);
+    restore_signals(run.signals);
+    if (!result) {
+        name_namespace(plan, result.error());
+    }
+    return result;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_ENGINE_HPP

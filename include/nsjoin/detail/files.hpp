@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_FILES_HPP
+#define NSJOIN_DETAIL_FILES_HPP
+
+#include <nsjoin/fd.hpp>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+// What the handles need to know of files before they trust them.
+
+namespace nsjoin::detail {
+
+inline constexpr std::uint64_t devpts_super_magic = 0x1cd1;
+
+/// A short path, built without allocation. What does not fit is a broken precondition.
+class SmallPath {
+  public:
+    explicit SmallPath(std::string_view text) noexcept { append(text); }
+
+    auto append(std::string_view text) noexcept -> SmallPath& {
+        Expects(text.size() < text_.size() - length_);
+        length_ += text.copy(text_.data() + length_, text.size());
+        return *this;
+    }
+
+    auto append(int number) noexcept -> SmallPath& {
+        std::array<char, 12> digits{};
+        const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+        return append({digits.data(), static_cast<std::size_t>(end.ptr - digits.data())});
+    }
+
+    [[nodiscard]] auto c_str() const noexcept -> const char* { return text_.data(); }
+
+  private:
+    std::array<char, 96> text_{};
+    std::size_t length_ = 0;
+};
+
+/// Whether the open file, which may be one with O_PATH, is on a file system with that magic number.
+[[nodiscard]] inline auto lies_on(BorrowedFd fd, std::uint64_t magic) noexcept -> bool {
+    struct statfs facts {};
+
+    int result = 0;
+    do {
+        result = ::fstatfs(fd.get(), &facts);
+    } while (result != 0 && errno == EINTR);
+    return result == 0 && static_cast<std::uint32_t>(facts.f_type) == magic;
+}
+
+/// Whether the directory has that entry, itself, wherever it points if it is a link.
+[[nodiscard]] inline auto has_entry(BorrowedFd directory, const char* name) noexcept -> bool {
+    struct stat facts {};
+
+    return ::fstatat(directory.get(), name, &facts, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/// Whether an ioctl failed as one does that the kernel doesn't know or a seccomp filter denies, so
+/// that the older way is to be tried.
+[[nodiscard]] constexpr auto is_unknown_request(long result) noexcept -> bool {
+    return result == -ENOTTY || result == -EINVAL || result == -ENOSYS || result == -EPERM;
+}
+
+/// /proc with O_PATH, verified to be the kernel's. Errors: not_procfs, and those of open(2).
+[[nodiscard]] inline auto open_proc() noexcept -> Result<OwnedFd> {
+    auto proc = open_owned(Step::open_proc, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY);
+    if (proc && !lies_on(*proc, proc_super_magic)) {
+        return fail(Step::open_proc, Reason::not_procfs, "/proc");
+    }
+    return proc;
+}
+
+/// The way from /proc to a descriptor of the calling thread.
+[[nodiscard]] inline auto path_of(BorrowedFd fd) noexcept -> SmallPath {
+    return SmallPath{"thread-self/fd/"}.append(fd.get());
+}
+
+/// Opens, with `flags`, the very file that `path_fd` (O_PATH) stands for; the error names
+/// `subject`.
+[[nodiscard]] inline auto reopen(Step step, BorrowedFd path_fd, int flags,
+                                 std::string_view subject) noexcept -> Result<OwnedFd> {
+    const auto proc = open_proc();
+    if (!proc) {
+        return tl::unexpected<Error>{proc.error()};
+    }
+    auto fd = open_owned(step, proc->get(), path_of(path_fd).c_str(), flags);
+    if (!fd) {
+        fd.error().subject = Subject{subject};
+    }
+    return fd;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_FILES_HPP

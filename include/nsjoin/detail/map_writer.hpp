@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_MAP_WRITER_HPP
+#define NSJOIN_DETAIL_MAP_WRITER_HPP
+
+#include <nsjoin/detail/steps.hpp>
+
+#include <cstdlib>
+
+// How the caller writes the id maps of the child's user namespace: by itself, or where it may not,
+// through newuidmap(1) and newgidmap(1). No allocation: the caller may be in a hurry too.
+
+namespace nsjoin::detail {
+
+/// Decimal numbers and text in a buffer that holds a full map.
+class MapText {
+  public:
+    void append(std::string_view text) noexcept {
+        Expects(length_ + text.size() < text_.size());
+        std::memcpy(&text_[length_], text.data(), text.size());
+        length_ += text.size();
+    }
+
+    void append(std::uint32_t number) noexcept {
+        Subject digits;
+        append(digits.append(std::int64_t{number}).view());
+    }
+
+    /// Ends a word of an argument list, and returns it.
+    [[nodiscard]] auto end_word(std::size_t begin) noexcept -> char* {
+        append(std::string_view{"\0", 1});
+        return &text_[begin];
+    }
+
+    [[nodiscard]] auto size() const noexcept -> std::size_t { return length_; }
+
+    [[nodiscard]] auto view() const noexcept -> std::string_view { return {text_.data(), length_}; }
+
+  private:
+    // Three numbers of ten digits and three separators a line, and a pid and a path.
+    std::array<char, id_map_capacity * 33 + 4200> text_{};
+    std::size_t length_ = 0;
+};
+
+/// A file in the child's directory of /proc, opened for writing and surely the child's: it is
+/// opened first, and the child is seen alive afterwards.
+[[nodiscard]] inline auto open_child_file(Step step, const Run& run, const PidFd& child,
+                                          std::string_view name) noexcept -> Result<OwnedFd> {
+    Subject path;
+    path.append(std::int64_t{child.pid()}).append("/").append(name);
+    Result<OwnedFd> file = open_owned(step, run.proc.get(), path.c_str(), O_WRONLY);
+    if (file && !child.alive()) {
+        return fail(step, Reason::process_gone, path.view());
+    }
+    return file;
+}
+
+[[nodiscard]] inline auto write_child_file(Step step, const Run& run, const PidFd& child,
+                                           std::string_view name, std::string_view text) noexcept
+    -> Result<void> {
+    const Result<OwnedFd> file = open_child_file(step, run, child, name);
+    if (!file) {
+        return tl::unexpected<Error>{file.error()};
+    }
+    return outcome(step, write_once(file->get(), text));
+}
+
+/// Finds an executable in PATH, written to `path`. False if there is none.
+[[nodiscard]] inline auto find_program(std::string_view name, std::array<char, 4096>& path) noexcept
+    -> bool {
+    const char* const set = ::getenv("PATH"); // NOLINT(concurrency-mt-unsafe): only read
+    std::string_view rest = set != nullptr ? set : "/usr/local/bin:/usr/bin:/bin";
+    while (!rest.empty()) {
+        const std::string_view directory = rest.substr(0, rest.find(':'));
+        rest.remove_prefix(std::min(rest.size(), directory.size() + 1));
+        if (directory.empty() || directory.size() + name.size() + 2 > path.size()) {
+            continue;
+        }
+        char* next = std::ranges::copy(directory, path.begin()).out;
+        *next++ = '/';
+        next = std::ranges::copy(name, next).out;
+        *next = '\0';
+        if (::access(path.data(), X_OK) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// A program to run, and where its standard error goes.
+struct Helper {
+    const char* path = nullptr;
+    std::array<char*, 3 * id_map_capacity + 3> arguments{};
+    int standard_error = -1;
+};
+
+inline void execute_helper(Helper& helper) noexcept {
+    (void)call(SYS_dup3, helper.standard_error, STDERR_FILENO, 0);
+    std::array<char*, 1> environment{};
+    (void)call(SYS_execve, helper.path, helper.arguments.data(), environment.data());
+    exit_now(127);
+}
+
+/// Runs the helper to its end. On failure the error's subject is what it wrote to standard error.
+[[nodiscard]] inline auto run_helper(Step step, const Run& run, Helper& helper) noexcept
+    -> Result<void> {
+    std::array<int, 2> pipe{-1, -1};
+    const long made = call(SYS_pipe2, pipe.data(), O_CLOEXEC);
+    if (made != 0) {
+        return outcome(step, made);
+    }
+    const OwnedFd reader{pipe[0]};
+    OwnedFd writer{pipe[1]};
+    helper.standard_error = writer.get();
+    int pidfd = -1;
+    const long pid = run_on_this_memory(execute_helper, helper, 0, pidfd, -1);
+    if (pid < 0) {
+        return outcome(step, pid);
+    }
+    writer.reset();
+    const PidFd process{OwnedFd{pidfd}, static_cast<pid_t>(pid)};
+    auto ended = process.wait(time_left(run));
+    if (!ended && ended.error().reason == Reason::deadline_passed) {
+        (void)process.send_signal(SIGKILL);
+        (void)process.wait();
+        return fail(step, Reason::deadline_passed, helper.path);
+    }
+    if (ended && ended->wait_status() == 0) {
+        return {};
+    }
+    if (!ended && ended.error().reason == Reason::already_reaped) {
+        return {}; // whether it did its work shows when the ids are taken
+    }
+    Error error{step, Reason::helper_failed, ended ? ended->wait_status() : 0, Subject{}};
+    std::array<char, 140> said{};
+    const long length = call_again(SYS_read, reader.get(), said.data(), said.size());
+    if (length > 0) {
+        const std::string_view text{said.data(), static_cast<std::size_t>(length)};
+        error.subject.append(text.substr(0, text.find('\n')));
+    }
+    return tl::unexpected<Error>{error};
+}
+
+/// newuidmap PID INSIDE OUTSIDE COUNT …, or newgidmap.
+[[nodiscard]] inline auto map_by_helper(Step step, const Run& run, const PidFd& child,
+                                        std::string_view name, const IdMap& map) noexcept
+    -> Result<void> {
+    std::array<char, 4096> path{};
+    if (!find_program(name, path)) {
+        return fail(step, Reason::no_helper, name);
+    }
+    Helper helper;
+    helper.path = path.data();
+    helper.arguments[0] = path.data();
+    MapText text;
+    std::size_t count = 1;
+    const auto add = [&](std::uint32_t number) {
+        const std::size_t begin = text.size();
+        text.append(number);
+        helper.arguments[count++] = text.end_word(begin);
+    };
+    add(static_cast<std::uint32_t>(child.pid()));
+    for (const IdExtent& e : map.extents()) {
+        add(e.inside);
+        add(e.outside);
+        add(e.count);
+    }
+    return run_helper(step, run, helper);
+}
+
+[[nodiscard]] inline auto write_map(Step step, const Run& run, const PidFd& child,
+                                    std::string_view file, std::string_view helper,
+                                    const IdMap& map) noexcept -> Result<void> {
+    MapText text;
+    for (const IdExtent& e : map.extents()) {
+        text.append(e.inside);
+        text.append(" ");
+        text.append(e.outside);
+        text.append(" ");
+        text.append(e.count);
+        text.append("\n");
+    }
+    Result<void> written = write_child_file(step, run, child, file, text.view());
+    if (!written && (written.error().code == EPERM || written.error().code == EACCES)) {
+        return map_by_helper(step, run, child, helper, map);
+    }
+    return written;
+}
+
+/// The maps of the child's user namespace: uid_map, setgroups, gid_map. user_namespaces(7).
+[[nodiscard]] inline auto write_maps(const Run& run, const PidFd& child) noexcept -> Result<void> {
+    const NewUser& user = *run.plan.maps;
+    Result<void> done =
+        write_map(Step::write_uid_map, run, child, "uid_map", "newuidmap", user.uids);
+    if (done && must_deny_setgroups(user)) {
+        done = write_child_file(Step::write_setgroups, run, child, "setgroups", "deny");
+    }
+    if (done) {
+        done = write_map(Step::write_gid_map, run, child, "gid_map", "newgidmap", user.gids);
+    }
+    return done;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_MAP_WRITER_HPP

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_REASONS_HPP
+#define NSJOIN_DETAIL_REASONS_HPP
+
+#include <nsjoin/error.hpp>
+
+#include <array>
+#include <cerrno>
+#include <string_view>
+
+// The words of errors.
+
+namespace nsjoin::detail {
+
+struct ErrnoName {
+    int code;
+    std::string_view name;
+};
+
+inline constexpr std::array errno_names{
+    ErrnoName{EPERM, "EPERM"},
+    ErrnoName{ENOENT, "ENOENT"},
+    ErrnoName{ESRCH, "ESRCH"},
+    ErrnoName{EINTR, "EINTR"},
+    ErrnoName{EIO, "EIO"},
+    ErrnoName{ENXIO, "ENXIO"},
+    ErrnoName{E2BIG, "E2BIG"},
+    ErrnoName{EBADF, "EBADF"},
+    ErrnoName{ECHILD, "ECHILD"},
+    ErrnoName{EAGAIN, "EAGAIN"},
+    ErrnoName{ENOMEM, "ENOMEM"},
+    ErrnoName{EACCES, "EACCES"},
+    ErrnoName{EFAULT, "EFAULT"},
+    ErrnoName{EBUSY, "EBUSY"},
+    ErrnoName{EEXIST, "EEXIST"},
+    ErrnoName{ENODEV, "ENODEV"},
+    ErrnoName{ENOTDIR, "ENOTDIR"},
+    ErrnoName{EISDIR, "EISDIR"},
+    ErrnoName{EINVAL, "EINVAL"},
+    ErrnoName{ENFILE, "ENFILE"},
+    ErrnoName{EMFILE, "EMFILE"},
+    ErrnoName{ENOTTY, "ENOTTY"},
+    ErrnoName{ENOSPC, "ENOSPC"},
+    ErrnoName{EROFS, "EROFS"},
+    ErrnoName{EPIPE, "EPIPE"},
+    ErrnoName{ERANGE, "ERANGE"},
+    ErrnoName{ENAMETOOLONG, "ENAMETOOLONG"},
+    ErrnoName{ENOSYS, "ENOSYS"},
+    ErrnoName{ELOOP, "ELOOP"},
+    ErrnoName{EUSERS, "EUSERS"},
+    ErrnoName{EOPNOTSUPP, "EOPNOTSUPP"},
+    ErrnoName{ECONNRESET, "ECONNRESET"},
+    ErrnoName{ETIMEDOUT, "ETIMEDOUT"},
+    ErrnoName{EXDEV, "EXDEV"},
+};
+
+/// The errno by name; "errno " for one that has none here.
+[[nodiscard]] constexpr auto errno_name(int code) noexcept -> std::string_view {
+    for (const ErrnoName& entry : errno_names) {
+        if (entry.code == code) {
+            return entry.name;
+        }
+    }
+    return "errno ";
+}
+
+/// The reason, and what to do.
+[[nodiscard]] constexpr auto reason_text(Reason reason) noexcept -> std::string_view {
+    switch (reason) {
+    case Reason::system:
+        return {};
+    case Reason::joined_twice:
+        return "the plan joins this kind twice: a process is in one namespace of each kind";
+    case Reason::joined_and_created:
+        return "the plan joins this kind and creates it: take one of the two out";
+    case Reason::maps_without_user:
+        return "the plan has id maps but creates no user namespace: create one";
+    case Reason::offsets_without_time:
+        return "the plan has time offsets but creates no time namespace: create one";
+    case Reason::no_such_kind:
+        return "the running kernel has no namespaces of this kind";
+    case Reason::not_a_namespace:
+        return "it is no namespace: name a file in /proc/PID/ns, or one that a namespace is "
+               "mounted on";
+    case Reason::wrong_kind:
+        return "it is a namespace, but not of the kind that was asked for";
+    case Reason::map_empty:
+        return "an id map needs at least one line";
+    case Reason::map_zero_count:
+        return "the line maps no id: its count must be 1 or more";
+    case Reason::map_overflow:
+        return "the line goes past the last id, 4294967294";
+    case Reason::map_overlap:
+        return "the lines share ids: each id may stand in one line only, inside and outside";
+    case Reason::map_too_long:
+        return "the kernel takes at most 340 lines in an id map";
+    case Reason::id_not_mapped:
+        return "the id is not mapped in the user namespace: add it to the map, or take another id";
+    case Reason::groups_denied:
+        return "setgroups is denied in the user namespace: keep or drop the groups, or allow it";
+    case Reason::not_a_terminal:
+        return "the console is no terminal: give the peer of a pseudoterminal";
+    case Reason::not_procfs:
+        return "mount the kernel's proc file system of this pid namespace at /proc";
+    case Reason::not_a_cgroup:
+        return "the descriptor is no directory of a cgroup file system";
+    case Reason::process_gone:
+        return "the process has ended";
+    case Reason::process_died:
+        return "the process died before it was through";
+    case Reason::helper_failed:
+        return "the program refused: see the ranges in /etc/subuid and /etc/subgid";
+    case Reason::no_helper:
+        return "the kernel does not let the caller write this map by itself, and the program that "
+               "could is not in PATH: install it (package uidmap), or map only the caller's own id";
+    case Reason::deadline_passed:
+        return "the deadline passed first";
+    case Reason::end_of_file:
+        return "the other side closed before all was there";
+    case Reason::init_has_no_sibling:
+        return "the caller is pid 1 of its pid namespace, and its parent is outside: make the "
+               "child the caller's own (ChildOf::caller)";
+    case Reason::many_threads:
+        return "the caller itself would have to join, and has several threads: call before they "
+               "are started, or make the child the caller's own (ChildOf::caller)";
+    case Reason::outside_root:
+        return "the working directory is outside the root directory";
+    case Reason::already_reaped:
+        return "somebody else waited for the process and took its status: a SIGCHLD handler that "
+               "waits for all, or SIGCHLD ignored";
+    case Reason::bad_value:
+        return "the value is out of its range";
+    case Reason::not_root_inside:
+        return "the id maps have no id 0 that the child could become: name other ids, or keep them";
+    }
+    return {};
+}
+
+/// What an errno means for a step, and what to do; empty where nothing more can be said.
+[[nodiscard]] constexpr auto hint(Step step, int code) noexcept -> std::string_view {
+    const bool join = step >= Step::join_user && step <= Step::join_time;
+    const bool create = step == Step::create_user || step == Step::create_pid ||
+                        (step >= Step::create_net && step <= Step::create_time);
+    if (join && code == EPERM) {
+        return step == Step::join_mount
+                   ? "needs CAP_SYS_ADMIN over the namespace's owner, and CAP_SYS_CHROOT and "
+                     "CAP_SYS_ADMIN in the caller's user namespace: join the target's user "
+                     "namespace too, or run as root"
+                   : "needs CAP_SYS_ADMIN over the namespace's owner and in the caller's user "
+                     "namespace: join the target's user namespace too, or run as root";
+    }
+    if (join && code == EINVAL) {
+        return step == Step::join_pid ? "only a descendant of the caller's own pid namespace can "
+                                        "be joined"
+                                      : "the descriptor is no namespace of this kind, or the "
+                                        "kernel has none";
+    }
+    if (create && code == EPERM) {
+        return step == Step::create_user
+                   ? "the host forbids user namespaces to this caller (sysctl, seccomp, AppArmor), "
+                     "or the caller is in a chroot"
+                   : "needs CAP_SYS_ADMIN: create a user namespace too, or run as root";
+    }
+    if (create && (code == ENOSPC || code == EUSERS)) {
+        return "the limit of such namespaces is reached: see /proc/sys/user";
+    }
+    if (create && (code == EINVAL || code == ENOSYS)) {
+        return "the running kernel has no namespaces of this kind, or a seccomp filter hides them";
+    }
+    switch (step) {
+    case Step::open_pidfd:
+        return code == ESRCH    ? "there is no such process"
+               : code == EINVAL ? "a pid is a positive number, of a process and not of a thread"
+               : code == ENOSYS ? "pidfds need Linux 5.3"
+                                : "";
+    case Step::open_namespace:
+        return code == EACCES || code == EPERM
+                   ? "needs the right to ptrace the process: the same uid and no lost "
+                     "capabilities, or CAP_SYS_PTRACE over its user namespace"
+               : code == ENOENT ? "there is no such file"
+                                : "";
+    case Step::set_oom_score_adj:
+        return code == EACCES ? "lowering it needs CAP_SYS_RESOURCE in the initial user namespace"
+                              : "";
+    case Step::write_uid_map:
+    case Step::write_gid_map:
+        return code == EPERM ? "needs CAP_SETUID or CAP_SETGID in the parent user namespace, or a "
+                               "single line that maps the caller's own id"
+                             : "";
+    case Step::write_setgroups:
+        return code == EPERM ? "it is denied in the parent user namespace already" : "";
+    case Step::write_time_offsets:
+        return code == ERANGE ? "an offset may make no clock negative, nor bring it near its end"
+                              : "";
+    case Step::set_console:
+        return code == EPERM ? "the terminal is the controlling one of another session" : "";
+    case Step::enter_cgroup:
+        return code == EACCES || code == EPERM
+                   ? "needs the right to write cgroup.procs of the cgroup and of the common "
+                     "ancestor"
+               : code == EBUSY || code == EOPNOTSUPP
+                   ? "the cgroup has domain controllers enabled or is threaded: take a leaf"
+                   : "";
+    case Step::set_groups:
+    case Step::set_gid:
+    case Step::set_uid:
+        return code == EPERM ? "needs CAP_SETUID or CAP_SETGID in the user namespace" : "";
+    case Step::pin_namespace:
+    case Step::unpin_namespace:
+        return code == EPERM    ? "needs CAP_SYS_ADMIN over the caller's mount namespace"
+               : code == EINVAL ? "a mount namespace can be pinned only in one that is older, on a "
+                                  "mount that is not shared"
+                                : "";
+    case Step::set_root:
+    case Step::set_working_directory:
+        return code == ENOTDIR ? "it is no directory"
+               : code == EPERM ? "needs CAP_SYS_CHROOT in the user namespace"
+                               : "";
+    case Step::make_child:
+    case Step::make_joiner:
+        return code == EAGAIN ? "the limit of processes is reached: see RLIMIT_NPROC and the pids "
+                                "cgroup"
+               : code == ENOMEM ? "out of memory, or the pid namespace's init has ended"
+                                : "";
+    default:
+        return {};
+    }
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_REASONS_HPP

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_RUN_HPP
+#define NSJOIN_DETAIL_RUN_HPP
+
+#include <nsjoin/detail/clone.hpp>
+#include <nsjoin/detail/join_calls.hpp>
+#include <nsjoin/plan.hpp>
+
+#include <chrono>
+#include <cstring>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
+
+#ifndef PR_GET_TID_ADDRESS
+#define PR_GET_TID_ADDRESS 40
+#endif
+
+// One execution of a plan: what is decided and opened before there is another process.
+
+namespace nsjoin::detail {
+
+/// Who joins.
+enum class Joiner : std::uint8_t {
+    none,          ///< nothing is joined: the caller makes the child
+    shares_memory, ///< a process on the caller's memory, which is suspended meanwhile: cheap
+    own_memory,    ///< a copy of the caller: what a process on its memory can't do, or a deadline
+    caller_itself, ///< ChildOf::callers_parent
+};
+
+/// Who does what, for one attempt.
+struct Route {
+    Joiner joiner = Joiner::none;
+    bool user_changes = false; ///< the child ends up in another user namespace
+    bool time_by_joiner = false;
+    bool become_root = false;
+    bool wait_for_caller = false;
+    /// The child is born in a new user namespace, where it can't lower its oom_score_adj any more.
+    bool oom_by_caller = false;
+    KindSet by_clone;   ///< created by the clone that makes the child
+    KindSet by_unshare; ///< created by the child, when it has its ids
+};
+
+/// What the joiner tells the caller: on memory that both see.
+struct Handover {
+    pid_t child = 0;
+    int child_pidfd = -1;
+    bool failed = false;
+    bool finished = false; ///< the joiner came to its end
+    Step step = Step::make_joiner;
+    Error error;
+};
+
+/// What the child sends the caller, and the caller the child: one record each.
+struct Message {
+    bool failed = false;
+    Error error;
+};
+
+/// What the libc keeps in the kernel about a thread, so that the child's can be set right.
+struct ThreadRecord {
+    pid_t* tid_address = nullptr; ///< where the libc keeps the thread's id
+    void* robust_list = nullptr;
+    std::size_t robust_size = 0;
+};
+
+struct Run {
+    explicit Run(const Draft& draft) noexcept : plan{draft} {}
+
+    const Draft& plan;
+    std::chrono::steady_clock::time_point end{};
+
+    OwnedFd proc;
+    OwnedFd cgroup_procs;
+    OwnedFd caller_end;
+    OwnedFd child_end;
+    OwnedFd caller_pidfd;
+    bool into_cgroup = false;
+    ThreadRecord thread;
+    KernelSignalSet signals = 0;
+
+    Candidates candidates;
+    JoinCalls calls;
+    KindSet joining; ///< the kinds that the calls join
+    Route route;
+    const Credentials root_ids{.uid = 0, .gid = 0, .groups = {}};
+    const Credentials* ids = nullptr; ///< what the child takes at last, or nothing
+
+    Handover own_handover;
+    Handover* handover = &own_handover;
+    OwnedFd time_offsets; ///< the first process's own /proc/self/timens_offsets
+    bool in_child = false;
+};
+
+/// The time that is left, in milliseconds, or -1 where there is no deadline.
+[[nodiscard]] inline auto time_left(const Run& run) noexcept -> std::chrono::milliseconds {
+    using std::chrono::milliseconds;
+    if (run.plan.deadline.count() == 0) {
+        return PidFd::forever;
+    }
+    const auto left = std::chrono::ceil<milliseconds>(run.end - std::chrono::steady_clock::now());
+    return std::max(milliseconds{0}, left);
+}
+
+/// Opens /proc and makes sure that it is the kernel's (CVE-2019-16884, -19921), and that of the
+/// caller's pid namespace: through another one, files of another process would be written.
+[[nodiscard]] inline auto open_own_proc() noexcept -> Result<OwnedFd> {
+    Result<OwnedFd> proc = open_proc();
+    if (!proc) {
+        proc.error().step = Step::open_proc;
+        return proc;
+    }
+    std::array<char, 16> self{};
+    const long length = call(SYS_readlinkat, proc->get(), "self", self.data(), self.size());
+    Subject own;
+    own.append(std::int64_t{::getpid()});
+    if (length <= 0 ||
+        own.view() != std::string_view{self.data(), static_cast<std::size_t>(length)}) {
+        return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
+    }
+    return proc;
+}
+
+[[nodiscard]] inline auto needs_proc(const Draft& plan) noexcept -> bool {
+    return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time) ||
+           plan.joined().contains(Kind::user) || plan.created.contains(Kind::user) ||
+           (plan.credentials && !plan.credentials->groups.kept());
+}
+
+[[nodiscard]] inline auto check_console(BorrowedFd console) noexcept -> Result<void> {
+    std::array<std::uint32_t, 16> settings{}; // struct termios of the kernel: at most 44 bytes
+    const long result = call(SYS_ioctl, console.get(), 0x5401 /* TCGETS */, settings.data());
+    if (result == 0) {
+        return {};
+    }
+    Error error{Step::check_console, result == -ENOTTY ? Reason::not_a_terminal : Reason::system,
+                static_cast<std::int32_t>(-result), Subject{"descriptor "}};
+    error.subject.append(std::int64_t{console.get()});
+    return tl::unexpected<Error>{error};
+}
+
+/// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
+[[nodiscard]] inline auto open_cgroup_procs(Run& run) noexcept -> Result<void> {
+    Result<OwnedFd> procs =
+        open_owned(Step::open_cgroup, run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);
+    if (!procs) {
+        return tl::unexpected<Error>{procs.error()};
+    }
+    run.cgroup_procs = *std::move(procs);
+    run.into_cgroup = false;
+    return {};
+}
+
+[[nodiscard]] inline auto open_cgroup(Run& run) noexcept -> Result<void> {
+    struct statfs about {};
+
+    if (::fstatfs(run.plan.cgroup.get(), &about) != 0) {
+        return fail(Step::open_cgroup, errno);
+    }
+    const auto magic = static_cast<std::uint64_t>(about.f_type);
+    if (magic == cgroup2_super_magic) {
+        run.into_cgroup = true;
+        return {};
+    }
+    if (magic == cgroup_super_magic) {
+        return open_cgroup_procs(run);
+    }
+    return fail(Step::open_cgroup, Reason::not_a_cgroup);
+}
+
+[[nodiscard]] inline auto make_channel(Run& run) noexcept -> Result<void> {
+    std::array<int, 2> ends{-1, -1};
+    const long result =
+        call(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data());
+    if (result != 0) {
+        return fail(Step::make_channel, static_cast<int>(-result));
+    }
+    run.caller_end.reset(ends[0]);
+    run.child_end.reset(ends[1]);
+    return {};
+}
+
+/// Reads where the libc keeps the thread's id and robust mutexes. Only the address that really
+/// holds the id is used: musl registers another one there.
+[[nodiscard]] inline auto read_thread_record() noexcept -> ThreadRecord {
+    ThreadRecord record;
+    pid_t* address = nullptr;
+    if (call(SYS_prctl, PR_GET_TID_ADDRESS, &address, 0, 0, 0) == 0 && address != nullptr &&
+        *address == call(SYS_gettid)) {
+        record.tid_address = address;
+    }
+    (void)call(SYS_get_robust_list, 0, &record.robust_list, &record.robust_size);
+    return record;
+}
+
+/// How many threads the process has. proc_pid_stat(5).
+[[nodiscard]] inline auto thread_count() noexcept -> long {
+    struct stat tasks {};
+
+    // The link count of the directory is the number of threads and two.
+    return ::stat("/proc/self/task", &tasks) == 0 ? static_cast<long>(tasks.st_nlink) - 2 : 1;
+}
+
+[[nodiscard]] inline auto check_parent(const Draft& plan) noexcept -> Result<void> {
+    if (plan.child_of == ChildOf::caller) {
+        return {};
+    }
+    if (::getpid() == 1) {
+        return fail(Step::check_plan, Reason::init_has_no_sibling);
+    }
+    if (!plan.joined().empty() && thread_count() > 1) {
+        return fail(Step::check_plan, Reason::many_threads);
+    }
+    return {};
+}
+
+/// Everything that can be found wrong, or must be opened, before there is another process.
+[[nodiscard]] inline auto prepare(Run& run) noexcept -> Result<void> {
+    const Draft& plan = run.plan;
+    run.end = std::chrono::steady_clock::now() + plan.deadline;
+    Result<void> done = check_values(plan);
+    if (done) {
+        done = check_parent(plan);
+    }
+    if (done && needs_proc(plan)) {
+        Result<OwnedFd> proc = open_own_proc();
+        if (!proc) {
+            return tl::unexpected<Error>{proc.error()};
+        }
+        run.proc = *std::move(proc);
+    }
+    if (done && plan.console.ok()) {
+        done = check_console(plan.console);
+    }
+    if (done && plan.cgroup.ok()) {
+        done = open_cgroup(run);
+    }
+    if (done) {
+        done = make_channel(run);
+    }
+    if (done) {
+        run.thread = read_thread_record();
+    }
+    return done;
+}
+
+/// Whether the caller's time namespace for children is the one that is to be joined: then joining
+/// it is nothing, and a process on the caller's memory, which can't join another, will do.
+[[nodiscard]] inline auto time_is_own(const JoinSource& source) noexcept -> bool {
+    if (source.from == JoinSource::From::namespace_fd) {
+        return is_own(Kind::time, source.fd.get());
+    }
+    const auto opened = open_target_namespace(source, Kind::time);
+    // A kernel without time namespaces has none that differs.
+    return opened ? is_own(Kind::time, opened->get())
+                  : opened.error().reason == Reason::no_such_kind;
+}
+
+[[nodiscard]] inline auto choose_joiner(const Run& run) noexcept -> Joiner {
+    const Draft& plan = run.plan;
+    if (run.calls.count == 0) {
+        return Joiner::none;
+    }
+    if (plan.child_of == ChildOf::callers_parent) {
+        return Joiner::caller_itself;
+    }
+    // A process on the caller's memory can't join a time namespace, shares the dumpable flag that
+    // its own /proc files depend on, and stops the clock of a caller with a deadline.
+    const bool own_memory = !has_vfork || run.joining.contains(Kind::time) || plan.oom_score_adj ||
+                            plan.created.contains(Kind::time) || plan.deadline.count() != 0;
+    return own_memory ? Joiner::own_memory : Joiner::shares_memory;
+}
+
+/// Whether setgroups has to be denied: asked for, or because the kernel takes a single gid from a
+/// caller without CAP_SETGID only then (CVE-2014-8989).
+[[nodiscard]] inline auto must_deny_setgroups(const NewUser& user) noexcept -> bool {
+    if (user.setgroups != Setgroups::automatic) {
+        return user.setgroups == Setgroups::deny;
+    }
+    const std::span<const IdExtent> gids = user.gids.extents();
+    return gids.size() == 1 && gids.front().count == 1 && gids.front().outside == ::getegid() &&
+           !has_capability(cap_setgid);
+}
+
+/// Decides, from the kinds that will be joined, who does what.
+inline void choose_route(Run& run) noexcept {
+    const Draft& plan = run.plan;
+    Route& route = run.route;
+    const bool creates_user = plan.created.contains(Kind::user);
+    const bool root_inside = run.joining.contains(Kind::user) ||
+                             (plan.maps && plan.maps->uids.maps(0) && plan.maps->gids.maps(0));
+    route.joiner = choose_joiner(run);
+    route.user_changes = creates_user || run.joining.contains(Kind::user);
+    route.by_clone = route.user_changes ? plan.created & (Kind::user | Kind::pid)
+                                        : plan.created - (Kind::cgroup | Kind::time);
+    route.by_unshare = plan.created - route.by_clone;
+    route.time_by_joiner =
+        route.joiner != Joiner::none && plan.created.contains(Kind::time) && !creates_user;
+    if (route.time_by_joiner) {
+        route.by_unshare = route.by_unshare - Kind::time;
+    }
+    route.become_root =
+        route.user_changes && root_inside && !plan.keep_ids && !route.by_unshare.empty();
+    route.oom_by_caller = plan.oom_score_adj && creates_user && route.joiner == Joiner::none;
+    route.wait_for_caller =
+        plan.maps.has_value() || route.oom_by_caller || route.joiner == Joiner::own_memory;
+    run.ids = nullptr;
+    if (plan.credentials) {
+        run.ids = &*plan.credentials;
+    } else if (route.user_changes && root_inside && !plan.keep_ids) {
+        run.ids = &run.root_ids;
+    }
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_RUN_HPP

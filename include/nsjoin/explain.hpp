@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_EXPLAIN_HPP
+#define NSJOIN_EXPLAIN_HPP
+
+#include <nsjoin/detail/reasons.hpp>
+#include <nsjoin/detail/run.hpp>
+#include <nsjoin/detail/steps.hpp>
+#include <nsjoin/plan.hpp>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+namespace nsjoin {
+
+/// An error in words, on one line: what was being done to what, the errno by name, why, and what
+/// to do. "join mnt (pid 4711): EPERM: needs CAP_SYS_ADMIN …". No system call; allocates.
+[[nodiscard]] inline auto explain(const Error& error) -> std::string {
+    std::string text{facts(error.step).name};
+    if (!error.subject.view().empty()) {
+        text.append(" (").append(error.subject.view()).append(")");
+    }
+    text.append(": ");
+    if (error.reason == Reason::system) {
+        text.append(detail::errno_name(error.code));
+        if (text.back() == ' ') {
+            text.append(std::to_string(error.code));
+        }
+        const std::string_view hint = detail::hint(error.step, error.code);
+        if (!hint.empty()) {
+            text.append(": ").append(hint);
+        }
+        return text;
+    }
+    text.append(detail::reason_text(error.reason));
+    if (error.reason == Reason::process_died) {
+        const ExitStatus status{error.code};
+        text.append(status.exited() ? " (exit code " : " (signal ");
+        text.append(std::to_string(status.exited() ? status.exit_code() : status.signal()));
+        text.append(")");
+    }
+    return text;
+}
+
+namespace detail {
+
+[[nodiscard]] inline auto names_of(KindSet kinds, std::string_view separator = ", ")
+    -> std::string {
+    std::string text;
+    for (const Kind kind : kinds) {
+        text.append(text.empty() ? "" : separator).append(facts(kind).name);
+    }
+    return text;
+}
+
+[[nodiscard]] inline auto creates(const Run& run, Step step) noexcept -> bool {
+    for (const Kind kind : run.plan.created) {
+        if (create_step(kind) == step) {
+            return true;
+        }
+    }
+    return false;
+}
+
+[[nodiscard]] inline auto joins(const Run& run, Step step) noexcept -> bool {
+    return is_join(step) &&
+           run.joining.contains(static_cast<Kind>(static_cast<unsigned>(step) -
+                                                  static_cast<unsigned>(Step::join_user)));
+}
+
+/// Whether the child sets, in this step, an id or the groups.
+[[nodiscard]] inline auto sets_ids(const Run& run, Step step) noexcept -> bool {
+    if (run.ids == nullptr) {
+        return false;
+    }
+    switch (step) {
+    case Step::set_groups:
+        return !run.ids->groups.kept();
+    case Step::set_gid:
+        return run.ids->gid.has_value();
+    case Step::set_uid:
+        return run.ids->uid.has_value();
+    default:
+        return run.ids->gid.has_value() || run.ids->uid.has_value();
+    }
+}
+
+/// Whether this run has that step.
+[[nodiscard]] inline auto has_step(const Run& run, Step step) noexcept -> bool {
+    const Draft& plan = run.plan;
+    if (is_join(step)) {
+        return joins(run, step);
+    }
+    if (step >= Step::create_net && step <= Step::create_time) {
+        return creates(run, step);
+    }
+    switch (step) {
+    case Step::create_user:
+    case Step::create_pid:
+        return creates(run, step);
+    case Step::open_proc:
+        return needs_proc(plan);
+    case Step::open_target:
+        return !plan.joined().empty();
+    case Step::check_console:
+    case Step::set_console:
+        return plan.console.ok();
+    case Step::open_cgroup:
+    case Step::enter_cgroup:
+        return plan.cgroup.ok();
+    case Step::make_joiner:
+        return run.route.joiner == Joiner::own_memory || run.route.joiner == Joiner::shares_memory;
+    case Step::set_oom_score_adj:
+        return plan.oom_score_adj.has_value();
+    case Step::open_time_offsets:
+    case Step::write_time_offsets:
+        return plan.time_offsets.has_value();
+    case Step::clear_dumpable:
+        return run.route.joiner != Joiner::none;
+    case Step::write_uid_map:
+    case Step::write_gid_map:
+        return plan.maps.has_value();
+    case Step::write_setgroups:
+        return plan.maps && must_deny_setgroups(*plan.maps);
+    case Step::await_maps:
+        return run.route.wait_for_caller;
+    case Step::become_root:
+        return run.route.become_root;
+    case Step::enter_time:
+        return run.route.by_unshare.contains(Kind::time);
+    case Step::new_session:
+        return plan.new_session || plan.console.ok();
+    case Step::set_root:
+        return plan.root.ok();
+    case Step::set_working_directory:
+        return plan.working_directory.ok();
+    case Step::set_name:
+        return !plan.name.empty();
+    case Step::clear_inheritable:
+        return !plan.keep_capabilities;
+    case Step::set_groups:
+    case Step::set_gid:
+    case Step::set_uid:
+    case Step::verify_ids:
+        return sets_ids(run, step);
+    case Step::set_death_signal:
+        return plan.death_signal != 0;
+    default:
+        return step <= Step::report;
+    }
+}
+
+/// Why the step stands where it does: the constraint with the nearest step before it that this run
+/// has, or else with one after it.
+[[nodiscard]] inline auto reason_for_place(const Run& run, Step step, UserRights rights)
+    -> std::string {
+    const auto table = rights_constraints(rights);
+    const Constraint* best = nullptr;
+    bool after = false;
+    const auto look = [&](const Constraint& c) {
+        if (c.after == step && has_step(run, c.before)) {
+            best = &c;
+            after = true;
+        } else if (best == nullptr && c.before == step && has_step(run, c.after)) {
+            best = &c;
+        }
+    };
+    for (const Constraint& c : constraints) {
+        look(c);
+    }
+    for (const Constraint& c : table) {
+        look(c);
+    }
+    if (best == nullptr) {
+        return {};
+    }
+    std::string text{after ? "after \"" : "before \""};
+    text.append(facts(after ? best->before : best->after).name).append("\": ").append(best->why);
+    return text;
+}
+
+/// The order of the steps in this run. Where there is no joiner, the child is the first process: it
+/// is made first, and then does what a joiner would do.
+[[nodiscard]] inline auto order_in(const Run& run) noexcept -> std::array<Step, plan_step_count> {
+    std::array<Step, plan_step_count> result = order(UserRights::taken);
+    if (run.route.joiner == Joiner::none) {
+        const auto made_later = [](Step step) {
+            return facts(step).actor != Actor::first || step >= Step::make_child;
+        };
+        const auto end = std::ranges::find(result, Step::write_uid_map);
+        std::stable_partition(result.begin(), end, made_later);
+    }
+    return result;
+}
+
+[[nodiscard]] inline auto process_name(const Run& run, Step step) noexcept -> std::string_view {
+    const bool has_joiner = run.route.joiner != Joiner::none;
+    switch (facts(step).actor) {
+    case Actor::caller:
+        return "caller";
+    case Actor::child:
+        return run.route.time_by_joiner &&
+                       (step == Step::create_time || step == Step::write_time_offsets)
+                   ? "joiner"
+                   : "child";
+    case Actor::first:
+        break;
+    }
+    if (run.route.joiner == Joiner::caller_itself ||
+        (step == Step::set_oom_score_adj && run.route.oom_by_caller)) {
+        return "caller";
+    }
+    return has_joiner ? "joiner" : (step >= Step::make_child ? "caller" : "child");
+}
+
+/// The system call of a step, where the run knows it better than the table.
+[[nodiscard]] inline auto system_call(const Run& run, Step step) -> std::string {
+    if (step == Step::make_joiner) {
+        return run.route.joiner == Joiner::shares_memory ? "clone(CLONE_VM | CLONE_VFORK)"
+                                                         : "clone3, with a copy of the memory";
+    }
+    if (step == Step::make_child) {
+        std::string text{"clone3("};
+        const std::string flags = names_of(run.route.by_clone, " | ");
+        const bool sibling = run.route.joiner == Joiner::own_memory ||
+                             run.route.joiner == Joiner::shares_memory ||
+                             run.plan.child_of == ChildOf::callers_parent;
+        text.append(sibling ? "CLONE_PARENT" : "");
+        text.append(sibling && !flags.empty() ? " | " : "").append(flags);
+        return text.append(")");
+    }
+    const bool by_clone = run.route.by_clone.contains(Kind::user) && step == Step::create_user;
+    for (const Kind kind : run.route.by_clone) {
+        if (create_step(kind) == step && !by_clone) {
+            return "by that clone3";
+        }
+    }
+    return std::string{facts(step).system};
+}
+
+/// One call that joins, as "setns(pidfd of 4711, user | mnt)".
+[[nodiscard]] inline auto describe_call(const Run& run, const JoinCall& join) -> std::string {
+    const JoinSource& source = run.plan.source(*join.kinds.begin());
+    const bool by_pidfd = join.fd == source.fd.get() && source.from == JoinSource::From::target;
+    std::string text{"setns("};
+    text.append(by_pidfd ? "pidfd of pid " : "descriptor ");
+    text.append(std::to_string(by_pidfd ? source.target_pid : join.fd));
+    return text.append(", ").append(names_of(join.kinds, " | ")).append(")");
+}
+
+/// Why a call that joins stands where it does.
+[[nodiscard]] inline auto reason_for_call(const Run& run, const JoinCall& join, bool user_before)
+    -> std::string {
+    if (join.kinds.size() > 1) {
+        return "one call, all or nothing: the rights that the caller has and those that the joined "
+               "user namespace gives count together, so there is no order among them";
+    }
+    if (join.may_wait) {
+        return "the kernel can't tell who owns it: tried before user, and again after it if EPERM";
+    }
+    const Kind kind = *join.kinds.begin();
+    if (kind != Kind::user && run.joining.contains(Kind::user)) {
+        return user_before ? "after \"join user\": the rights over it come with the joined user "
+                             "namespace"
+                           : "before \"join user\": the caller has the rights over it now, and "
+                             "loses them with the user namespace that it leaves";
+    }
+    return reason_for_place(run, join_step(kind), UserRights::taken);
+}
+
+inline void append_entry(std::string& text, std::string_view label, std::string_view what,
+                         std::string_view system, std::string_view why) {
+    text.append(label).append(what).append("  [").append(system).append("]\n");
+    if (!why.empty()) {
+        text.append("        ").append(why).append("\n");
+    }
+}
+
+[[nodiscard]] inline auto numbered(int& number) -> std::string {
+    ++number;
+    return (number < 10 ? "  " : " ") + std::to_string(number) + ". ";
+}
+
+/// The calls that join, each with the reason for its place; with `number`, as numbered steps.
+inline void explain_calls(std::string& text, const Run& run, const JoinCalls& calls, int* number) {
+    const std::string who = run.route.joiner == Joiner::caller_itself ? "caller: " : "joiner: ";
+    bool user_before = false;
+    for (const JoinCall& join : calls.view()) {
+        const std::string label = number != nullptr ? numbered(*number) + who : "      - ";
+        append_entry(text, label, "join " + names_of(join.kinds), describe_call(run, join),
+                     reason_for_call(run, join, user_before));
+        user_before = user_before || join.kinds.contains(Kind::user);
+    }
+}
+
+inline void explain_joins(std::string& text, const Run& run, int& number) {
+    explain_calls(text, run, run.calls, &number);
+    bool several = false;
+    for (const JoinCall& join : run.calls.view()) {
+        several = several || join.kinds.size() > 1;
+    }
+    if (several) {
+        text.append("        where the kernel refuses that (before Linux 5.8, a seccomp filter), "
+                    "through descriptors opened before:\n");
+        explain_calls(text, run, run.candidates.calls(Way::by_descriptors), nullptr);
+    }
+}
+
+/// Looks at what is to be joined, and decides as join_and_clone() does. Changes nothing.
+[[nodiscard]] inline auto decide(Run& run) noexcept -> Result<void> {
+    Result<void> looked = run.candidates.look(run.plan);
+    run.joining = looked ? run.candidates.differing() : run.plan.joined();
+    if (looked) {
+        run.calls = run.candidates.calls(Way::differing);
+    }
+    choose_route(run);
+    return looked;
+}
+
+} // namespace detail
+
+/// A plan in words: each step in its order, which process does it, the system call and the reason
+/// for its place. Asks the kernel what join_and_clone() would ask (which of the namespaces differ
+/// from the caller's, who owns them), and does nothing. Allocates.
+[[nodiscard]] inline auto explain(const Plan& plan) -> std::string {
+    detail::Run run{plan.parts()};
+    const Result<void> looked = detail::decide(run);
+    std::string text{"join "};
+    text.append(run.joining.empty() ? "nothing" : detail::names_of(run.joining));
+    const KindSet same = run.plan.joined() - run.joining;
+    if (!same.empty()) {
+        text.append(" (the caller is in the same ").append(detail::names_of(same)).append(")");
+    }
+    text.append("; create ");
+    text.append(run.plan.created.empty() ? "nothing" : detail::names_of(run.plan.created));
+    text.append("\n");
+    if (!looked) {
+        text.append("this will fail: ").append(explain(looked.error())).append("\n");
+    }
+    bool joins_explained = false;
+    int number = 0;
+    for (const Step step : detail::order_in(run)) {
+        if (!detail::has_step(run, step)) {
+            continue;
+        }
+        if (!detail::is_join(step)) {
+            const std::string label =
+                detail::numbered(number) + std::string{detail::process_name(run, step)} + ": ";
+            detail::append_entry(text, label, facts(step).name, detail::system_call(run, step),
+                                 detail::reason_for_place(run, step, UserRights::taken));
+        } else if (!joins_explained) {
+            joins_explained = true;
+            detail::explain_joins(text, run, number);
+        }
+    }
+    return text;
+}
+
+} // namespace nsjoin
+
+#endif // NSJOIN_EXPLAIN_HPP

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_NSJOIN_HPP
+#define NSJOIN_NSJOIN_HPP
+
+/// Everything public, in one include.
+
+#include <nsjoin/console.hpp>
+#include <nsjoin/credentials.hpp>
+#include <nsjoin/error.hpp>
+#include <nsjoin/explain.hpp>
+#include <nsjoin/fd.hpp>
+#include <nsjoin/id_map.hpp>
+#include <nsjoin/join.hpp>
+#include <nsjoin/kind.hpp>
+#include <nsjoin/namespace_fd.hpp>
+#include <nsjoin/order.hpp>
+#include <nsjoin/pid_fd.hpp>
+#include <nsjoin/pipe.hpp>
+#include <nsjoin/plan.hpp>
+#include <nsjoin/pty.hpp>
+
+#endif // NSJOIN_NSJOIN_HPP

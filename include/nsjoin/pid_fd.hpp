@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_PID_FD_HPP
+#define NSJOIN_PID_FD_HPP
+
+#include <nsjoin/fd.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <ctime>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+namespace nsjoin {
+
+/// How a process ended.
+class ExitStatus {
+  public:
+    /// From the number that wait(2) gives.
+    constexpr explicit ExitStatus(int wait_status) noexcept : status_{wait_status} {}
+
+    /// Whether the process ended by itself, with an exit code.
+    [[nodiscard]] constexpr auto exited() const noexcept -> bool { return (status_ & 0x7f) == 0; }
+
+    /// The exit code, 0 to 255; of a process that a signal ended, 128 and the signal's number, as
+    /// a shell has it.
+    [[nodiscard]] constexpr auto exit_code() const noexcept -> int {
+        return exited() ? (status_ >> 8) & 0xff : 128 + signal();
+    }
+
+    /// The signal that ended the process, or 0.
+    [[nodiscard]] constexpr auto signal() const noexcept -> int { return status_ & 0x7f; }
+
+    /// The number that wait(2) gives.
+    [[nodiscard]] constexpr auto wait_status() const noexcept -> int { return status_; }
+
+    [[nodiscard]] friend constexpr auto operator==(ExitStatus, ExitStatus) noexcept
+        -> bool = default;
+
+  private:
+    int status_;
+};
+
+/// A process, pinned: the number of a process that ended can be given to another one, this
+/// descriptor can't. Owns a descriptor from pidfd_open(2) or clone3(2). Linux 5.3.
+class [[nodiscard]] PidFd {
+  public:
+    /// No limit, for wait().
+    static constexpr std::chrono::milliseconds forever{-1};
+
+    /// Pins process `pid`. pidfd_open(2). Errors: ESRCH if there is none; EINVAL if `pid` is not
+    /// positive or is a thread that leads no process; ENOSYS before Linux 5.3.
+    [[nodiscard]] static auto open(pid_t pid) noexcept -> Result<PidFd> {
+        const long fd = detail::call(SYS_pidfd_open, pid, 0U);
+        if (fd < 0) {
+            Error error{Step::open_pidfd, Reason::system, static_cast<int>(-fd), Subject{"pid "}};
+            error.subject.append(std::int64_t{pid});
+            return tl::unexpected<Error>{error};
+        }
+        return PidFd{OwnedFd{static_cast<int>(fd)}, pid};
+    }
+
+    /// Takes a pidfd that clone3(2) or a message brought, and the pid that it stands for.
+    explicit PidFd(OwnedFd fd, pid_t pid) noexcept : fd_{std::move(fd)}, pid_{pid} {}
+
+    /// The pid, as the pid namespace of the opener numbers it.
+    [[nodiscard]] auto pid() const noexcept -> pid_t { return pid_; }
+
+    [[nodiscard]] auto fd() const& noexcept -> BorrowedFd { return fd_.borrow(); }
+
+    auto fd() && -> BorrowedFd = delete;
+
+    /// Gives the descriptor away: the caller closes it.
+    [[nodiscard]] auto release() noexcept -> OwnedFd { return std::move(fd_); }
+
+    /// Whether the process has not ended yet. poll(2).
+    [[nodiscard]] auto alive() const noexcept -> bool {
+        return !ended_within(std::chrono::milliseconds{0});
+    }
+
+    /// Sends signal `number`; 0 only checks that it could be sent. pidfd_send_signal(2).
+    /// Errors: ESRCH if the process ended and was waited for; EPERM; EINVAL for no such signal.
+    [[nodiscard]] auto send_signal(int number) const noexcept -> Result<void> {
+        const long result = detail::call(SYS_pidfd_send_signal, fd_.get(), number, nullptr, 0U);
+        if (result < 0) {
+            return error(Step::send_signal, static_cast<int>(-result));
+        }
+        return {};
+    }
+
+    /// Waits until the process, a child of the caller, ends, and takes its status. waitid(2).
+    /// `timeout` in milliseconds; forever by default. A second wait, and one after somebody else
+    /// took the status (a SIGCHLD handler that reaps all, or SIGCHLD ignored), is answered from
+    /// the descriptor itself since Linux 6.15 (PIDFD_GET_INFO).
+    /// Errors: deadline_passed; already_reaped if the status is lost; ECHILD if the process is
+    /// not the caller's child.
+    [[nodiscard]] auto wait(std::chrono::milliseconds timeout = forever) const noexcept
+        -> Result<ExitStatus> {
+        if (!ended_within(timeout)) {
+            return error(Step::wait, Reason::deadline_passed);
+        }
+        siginfo_t info{};
+        const long result = detail::call_again(SYS_waitid, detail::p_pidfd, fd_.get(), &info,
+                                               WEXITED | detail::wait_all, nullptr);
+        if (result == 0) {
+            return from_siginfo(info);
+        }
+        if (result != -ECHILD) {
+            return error(Step::wait, static_cast<int>(-result));
+        }
+        return reaped_status();
+    }
+
+  private:
+    [[nodiscard]] auto ended_within(std::chrono::milliseconds timeout) const noexcept -> bool {
+        using std::chrono::milliseconds;
+        using Clock = std::chrono::steady_clock;
+        const auto end = Clock::now() + timeout;
+        auto left = timeout;
+        for (;;) {
+            pollfd entry{fd_.get(), POLLIN, 0};
+            timespec span{left.count() / 1000, (left.count() % 1000) * 1'000'000};
+            const long ready = detail::call(
+                SYS_ppoll, &entry, 1UL, timeout < milliseconds{0} ? nullptr : &span, nullptr, 0UL);
+            if (ready > 0) {
+                return true;
+            }
+            if (ready == 0) {
+                return false;
+            }
+            if (ready != -EINTR) {
+                return true; // let waitid(2) say what is wrong
+            }
+            left = std::max(milliseconds{0}, std::chrono::ceil<milliseconds>(end - Clock::now()));
+        }
+    }
+
+    [[nodiscard]] static auto from_siginfo(const siginfo_t& info) noexcept -> ExitStatus {
+        const int status = info.si_status; // NOLINT(*-union-access): the field of SIGCHLD
+        return ExitStatus{info.si_code == CLD_EXITED ? (status & 0xff) << 8 : status & 0x7f};
+    }
+
+    [[nodiscard]] auto reaped_status() const noexcept -> Result<ExitStatus> {
+        detail::PidfdInfo info;
+        info.mask = detail::pidfd_info_exit;
+        const long result = detail::call(SYS_ioctl, fd_.get(), detail::pidfd_get_info, &info);
+        if (result == 0 && (info.mask & detail::pidfd_info_exit) != 0) {
+            return ExitStatus{info.exit_code};
+        }
+        return error(Step::wait, Reason::already_reaped);
+    }
+
+    template <typename Why>
+    [[nodiscard]] auto error(Step step, Why why) const noexcept -> tl::unexpected<Error> {
+        auto failure = detail::fail(step, why, "pid ");
+        failure.value().subject.append(std::int64_t{pid_});
+        return failure;
+    }
+
+    OwnedFd fd_;
+    pid_t pid_ = -1;
+};
+
+} // namespace nsjoin
+
+#endif // NSJOIN_PID_FD_HPP
