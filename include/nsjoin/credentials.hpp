@@ -4,6 +4,7 @@
 
 #include <nsjoin/fd.hpp>
 
+#include <array>
 #include <initializer_list>
 #include <optional>
 #include <span>
@@ -66,15 +67,16 @@ namespace detail {
     return tl::unexpected<Error>{error};
 }
 
-/// Whether setgroups is denied in the user namespace of the caller. user_namespaces(7).
-[[nodiscard]] inline auto setgroups_is_denied(int proc) noexcept -> bool {
-    const OwnedFd file{static_cast<int>(open_at(proc, "self/setgroups", O_RDONLY))};
-    char word = '\0';
-    return file.ok() && call_again(SYS_read, file.get(), &word, 1UL) == 1 && word == 'd';
+/// Whether the calling thread has `capability` in its own user namespace, effective. capget(2).
+[[nodiscard]] inline auto has_capability(unsigned capability) noexcept -> bool {
+    CapHeader header;
+    std::array<CapData, 2> data{};
+    return call(SYS_capget, &header, data.data()) == 0 &&
+           (data[capability / 32].effective >> (capability % 32) & 1U) != 0;
 }
 
-/// Sets or drops the groups; `proc` is a descriptor of /proc, which is asked why if it can't be.
-[[nodiscard]] inline auto set_groups(const Groups& groups, int proc) noexcept -> Result<void> {
+/// Sets or drops the groups.
+[[nodiscard]] inline auto set_groups(const Groups& groups) noexcept -> Result<void> {
     if (groups.kept()) {
         return {};
     }
@@ -82,11 +84,9 @@ namespace detail {
     if (result == 0) {
         return {};
     }
-    if (result == -EPERM && setgroups_is_denied(proc)) {
-        if (groups.dropped()) {
-            return {};
-        }
-        return fail(Step::set_groups, Reason::groups_denied);
+    // With CAP_SETGID, the kernel refuses only where setgroups is denied. user_namespaces(7).
+    if (result == -EPERM && has_capability(cap_setgid)) {
+        return groups.dropped() ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
     }
     if (result == -EINVAL && !groups.ids().empty()) {
         return id_error(Step::set_groups, result, "one of the groups, the first is gid ",
@@ -138,8 +138,7 @@ namespace detail {
 /// thread (the libc's wrappers would signal the others); async-signal-safe.
 /// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; EPERM.
 [[nodiscard]] inline auto become(const Credentials& credentials) noexcept -> Result<void> {
-    const OwnedFd proc{static_cast<int>(detail::open_at(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY))};
-    Result<void> done = detail::set_groups(credentials.groups, proc.get());
+    Result<void> done = detail::set_groups(credentials.groups);
     if (done && credentials.gid) {
         done = detail::set_gid(*credentials.gid);
     }

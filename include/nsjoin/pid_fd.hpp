@@ -97,7 +97,7 @@ class [[nodiscard]] PidFd {
     /// not the caller's child.
     [[nodiscard]] auto wait(std::chrono::milliseconds timeout = forever) const noexcept
         -> Result<ExitStatus> {
-        if (!ended_within(timeout)) {
+        if (timeout >= std::chrono::milliseconds{0} && !ended_within(timeout)) {
             return error(Step::wait, Reason::deadline_passed);
         }
         siginfo_t info{};
@@ -109,6 +109,7 @@ class [[nodiscard]] PidFd {
         if (result != -ECHILD) {
             return error(Step::wait, static_cast<int>(-result));
         }
+        (void)ended_within(timeout); // somebody else's child may still run
         return reaped_status();
     }
 

@@ -19,38 +19,67 @@ struct DumpableState {
 
 inline DumpableState dumpable_state;
 
+/// The lock of the state, over a scope. A lock of a process that forked is held by nobody in the
+/// copy, so another process's number in it counts as free.
+class DumpableLock {
+  public:
+    DumpableLock() noexcept {
+        for (;;) {
+            pid_t holder = 0;
+            if (dumpable_state.lock.compare_exchange_strong(holder, self_) ||
+                (holder != self_ && dumpable_state.lock.compare_exchange_strong(holder, self_))) {
+                break;
+            }
+            (void)call(SYS_sched_yield);
+        }
+        if (dumpable_state.process != self_) {
+            dumpable_state.process = self_;
+            dumpable_state.holders = 0;
+        }
+    }
+
+    ~DumpableLock() { dumpable_state.lock.store(0); }
+
+    DumpableLock(const DumpableLock&) = delete;
+    DumpableLock(DumpableLock&&) = delete;
+    auto operator=(const DumpableLock&) -> DumpableLock& = delete;
+    auto operator=(DumpableLock&&) -> DumpableLock& = delete;
+
+    /// Whether another thread has cleared the flag for a while: a copy of the process made now
+    /// lacks it too.
+    [[nodiscard]] static auto cleared() noexcept -> bool {
+        return dumpable_state.holders != 0 && dumpable_state.was_dumpable;
+    }
+
+  private:
+    pid_t self_ = ::getpid();
+};
+
 /// Keeps this process from being dumpable over a scope: a process that runs on its memory is about
 /// to be where others could ptrace it. The flag belongs to the memory, so that threads that do this
 /// at once have to count. prctl(2) PR_SET_DUMPABLE.
 class NotDumpable {
   public:
     NotDumpable() noexcept {
-        take_lock();
-        DumpableState& state = dumpable_state;
-        if (state.process != self_) {
-            state.process = self_;
-            state.holders = 0;
-        }
-        if (state.holders++ == 0) {
-            state.was_dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
-            if (state.was_dumpable) {
+        const DumpableLock lock;
+        if (dumpable_state.holders++ == 0) {
+            dumpable_state.was_dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
+            if (dumpable_state.was_dumpable) {
                 (void)call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
             }
         }
-        drop_lock();
     }
 
     ~NotDumpable() {
         if (!held_) {
             return;
         }
-        take_lock();
+        const DumpableLock lock;
         // A change of credentials in the other process has cleared the flag of the shared memory
         // too, so it is set again and not only left alone.
         if (--dumpable_state.holders == 0 && dumpable_state.was_dumpable) {
             (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
         }
-        drop_lock();
     }
 
     NotDumpable(const NotDumpable&) = delete;
@@ -62,21 +91,6 @@ class NotDumpable {
     void stay() noexcept { held_ = false; }
 
   private:
-    // A lock of a process that forked is held by nobody in the copy.
-    void take_lock() const noexcept {
-        for (;;) {
-            pid_t holder = 0;
-            if (dumpable_state.lock.compare_exchange_strong(holder, self_) ||
-                (holder != self_ && dumpable_state.lock.compare_exchange_strong(holder, self_))) {
-                return;
-            }
-            (void)call(SYS_sched_yield);
-        }
-    }
-
-    static void drop_lock() noexcept { dumpable_state.lock.store(0); }
-
-    pid_t self_ = ::getpid();
     bool held_ = true;
 };
 

@@ -76,6 +76,26 @@ inline void find_blame(Blame& blame) noexcept {
     return fail(Step::make_child, static_cast<int>(-code)).value();
 }
 
+/// clone_process() for a process that needs its own files in /proc, or whose files the caller
+/// writes: they depend on the dumpable flag, which another thread may have cleared just now.
+[[nodiscard]] inline auto clone_copy(Run& run, const CloneArgs& args) noexcept -> long {
+    const bool from_caller =
+        run.route.joiner == Joiner::none || run.route.joiner == Joiner::own_memory;
+    if (!from_caller) {
+        return clone_process(args);
+    }
+    const DumpableLock lock;
+    run.flag_was_cleared = DumpableLock::cleared();
+    const long pid = clone_process(args);
+    if (pid == 0 && run.flag_was_cleared) {
+        (void)set_dumpable(true);
+        const Message ready;
+        (void)call_again(SYS_sendto, run.child_end.get(), &ready, sizeof ready, MSG_NOSIGNAL,
+                         nullptr, 0);
+    }
+    return pid;
+}
+
 /// Makes the child. Sets run.in_child in it.
 [[nodiscard]] inline auto make_child(Run& run) noexcept -> Result<void> {
     const bool sibling = run.route.joiner == Joiner::own_memory ||
@@ -98,7 +118,7 @@ inline void find_blame(Blame& blame) noexcept {
         args.flags |= clone_into_cgroup;
         args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
     }
-    const long pid = clone_process(args);
+    const long pid = clone_copy(run, args);
     if (pid < 0) {
         if (place) {
             return outcome(Step::enter_cgroup, pid);
@@ -198,7 +218,7 @@ inline void finish_child(Run& run) noexcept {
         args.flags |= clone_into_cgroup;
         args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
     }
-    const long pid = clone_process(args);
+    const long pid = clone_copy(run, args);
     if (pid < 0) {
         return outcome(run.into_cgroup ? Step::enter_cgroup : Step::make_joiner, pid);
     }
@@ -271,7 +291,10 @@ inline void finish_child(Run& run) noexcept {
 /// Lets the child go on, and waits until it is through.
 [[nodiscard]] inline auto finish_caller(Run& run, const PidFd& child) noexcept -> Result<void> {
     Result<void> done;
-    if (run.route.oom_by_caller) {
+    if (run.flag_was_cleared) {
+        done = await_report(run, child); // that it has set the flag again
+    }
+    if (done && run.route.oom_by_caller) {
         Subject process;
         done = set_oom_score_adj(run, process.append(std::int64_t{child.pid()}).view());
     }
@@ -301,6 +324,7 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
     -> Result<void> {
     run.own_handover = Handover{};
     run.handover = &run.own_handover;
+    run.flag_was_cleared = false;
     if (run.route.joiner == Joiner::own_memory) {
         run.handover = shared.emplace().get();
         if (run.handover == nullptr) {

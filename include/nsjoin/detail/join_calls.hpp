@@ -54,15 +54,7 @@ struct Candidate {
     }
 };
 
-/// Whether the calling thread has `capability` in its own user namespace, effective. capget(2).
-[[nodiscard]] inline auto has_capability(unsigned capability) noexcept -> bool {
-    CapHeader header;
-    std::array<CapData, 2> data{};
-    return call(SYS_capget, &header, data.data()) == 0 &&
-           (data[capability / 32].effective >> (capability % 32) & 1U) != 0;
-}
-
-/// Whether the namespace `path` in /proc and the descriptor are the same.
+/// Whether the descriptor is the caller's own namespace of the kind.
 [[nodiscard]] inline auto is_own(Kind kind, int fd) noexcept -> bool {
     // Where a kind moves only children, it is the children's namespace that counts.
     Subject path{"/proc/thread-self/ns/"};

@@ -92,6 +92,7 @@ struct Run {
     Handover* handover = &own_handover;
     OwnedFd time_offsets; ///< the first process's own /proc/self/timens_offsets
     bool in_child = false;
+    bool flag_was_cleared = false; ///< the dumpable flag, by another thread
 };
 
 /// The time that is left, in milliseconds, or -1 where there is no deadline.
@@ -124,9 +125,7 @@ struct Run {
 }
 
 [[nodiscard]] inline auto needs_proc(const Draft& plan) noexcept -> bool {
-    return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time) ||
-           plan.joined().contains(Kind::user) || plan.created.contains(Kind::user) ||
-           (plan.credentials && !plan.credentials->groups.kept());
+    return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time);
 }
 
 [[nodiscard]] inline auto check_console(BorrowedFd console) noexcept -> Result<void> {

@@ -244,7 +244,7 @@ inline void append_offset(Subject& text, std::string_view clock,
     const Credentials& ids = *run.ids;
     switch (step) {
     case Step::set_groups:
-        return set_groups(ids.groups, run.proc.get());
+        return set_groups(ids.groups);
     case Step::set_gid:
         return ids.gid ? set_gid(*ids.gid) : Result<void>{};
     case Step::set_uid:
