@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nsjoin/pid_fd.hpp>
+
+#include "support.hpp"
+
+#include <chrono>
+#include <type_traits>
+
+using nsjoin::ExitStatus;
+using nsjoin::PidFd;
+using nsjoin::Reason;
+using nsjoin::Step;
+using support::fails_with;
+using namespace std::chrono_literals;
+
+namespace {
+
+static_assert(!std::is_copy_constructible_v<PidFd> && std::is_nothrow_move_constructible_v<PidFd>);
+
+template <typename T>
+concept LendsFd = requires(T&& value) {
+    static_cast<T&&>(value).fd();
+};
+
+static_assert(LendsFd<PidFd&> && !LendsFd<PidFd>);
+
+static_assert(ExitStatus{7 << 8}.exited() && ExitStatus{7 << 8}.exit_code() == 7);
+static_assert(ExitStatus{SIGKILL}.signal() == SIGKILL && !ExitStatus{SIGKILL}.exited());
+static_assert(ExitStatus{SIGSEGV | 0x80}.exit_code() == 128 + SIGSEGV); // with a core dump
+
+/// A child that ends with the code, after the pause.
+auto child(int code, std::chrono::milliseconds pause = 0ms) -> pid_t {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        ::usleep(static_cast<useconds_t>(pause.count() * 1000));
+        ::_exit(code);
+    }
+    return pid;
+}
+
+TEST_CASE("a pidfd pins a process and closes on exec") {
+    const support::NothingLeft check;
+    const auto self = PidFd::open(::getpid());
+    REQUIRE(self);
+    CHECK(self->pid() == ::getpid());
+    CHECK(self->alive());
+    CHECK(support::closes_on_exec(self->fd().get()));
+    CHECK(self->send_signal(0));
+}
+
+TEST_CASE("opening what is no process") {
+    const support::NothingLeft check;
+    CHECK(fails_with(PidFd::open(0), Step::open_pidfd, Reason::system, EINVAL));
+    CHECK(fails_with(PidFd::open(-7), Step::open_pidfd, Reason::system, EINVAL));
+    const pid_t gone = child(0);
+    support::wait_for(gone);
+    const auto result = PidFd::open(gone);
+    REQUIRE(fails_with(result, Step::open_pidfd, Reason::system, ESRCH));
+    CHECK(result.error().subject.view() == "pid " + std::to_string(gone));
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::deny_syscall(SYS_pidfd_open, ENOSYS));
+              CHILD_CHECK(fails_with(PidFd::open(1), Step::open_pidfd, Reason::system, ENOSYS));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("wait brings the exit code, or the signal") {
+    const support::NothingLeft check;
+    auto target = PidFd::open(child(42));
+    REQUIRE(target);
+    auto status = target->wait();
+    REQUIRE(status);
+    CHECK(status->exited());
+    CHECK(status->exit_code() == 42);
+    CHECK_FALSE(target->alive());
+
+    support::Container paused{nsjoin::KindSet{}};
+    target = PidFd::open(paused.pid());
+    REQUIRE(target);
+    REQUIRE(target->send_signal(SIGTERM));
+    status = target->wait();
+    REQUIRE(status);
+    CHECK(status->signal() == SIGTERM);
+    CHECK(status->exit_code() == 128 + SIGTERM);
+    CHECK(fails_with(target->send_signal(0), Step::send_signal, Reason::system, ESRCH));
+}
+
+TEST_CASE("a second wait is answered from the descriptor, or says that the status is lost") {
+    const auto target = PidFd::open(child(42));
+    REQUIRE(target);
+    support::wait_for(target->pid());
+    const auto status = target->wait();
+    if (status) {
+        CHECK(status->exit_code() == 42);
+    } else {
+        support::skip("PIDFD_GET_INFO has no exit code before Linux 6.15");
+        CHECK(fails_with(status, Step::wait, Reason::already_reaped));
+    }
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::deny_ioctl(nsjoin::detail::pidfd_get_info, ENOTTY));
+              const auto lost = PidFd::open(child(42));
+              CHILD_CHECK(lost);
+              support::wait_for(lost->pid());
+              CHILD_CHECK(fails_with(lost->wait(), Step::wait, Reason::already_reaped));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a deadline passes, and the child is still there to be waited for") {
+    const support::NothingLeft check;
+    support::Container paused{nsjoin::KindSet{}};
+    const auto target = PidFd::open(paused.pid());
+    REQUIRE(target);
+    const auto start = std::chrono::steady_clock::now();
+    CHECK(fails_with(target->wait(30ms), Step::wait, Reason::deadline_passed));
+    CHECK(std::chrono::steady_clock::now() - start >= 30ms);
+    CHECK(fails_with(target->wait(0ms), Step::wait, Reason::deadline_passed));
+    CHECK(target->alive());
+}
+
+TEST_CASE("signals interrupt no wait and lengthen no deadline") {
+    CHECK(support::run_in_child([] {
+              const auto slow = PidFd::open(child(3, 120ms));
+              CHILD_CHECK(slow);
+              support::interrupt_often();
+              const auto start = std::chrono::steady_clock::now();
+              CHILD_CHECK(fails_with(slow->wait(50ms), Step::wait, Reason::deadline_passed));
+              CHILD_CHECK(std::chrono::steady_clock::now() - start < 110ms);
+              const auto status = slow->wait();
+              CHILD_CHECK(status && status->exit_code() == 3);
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a process that is nobody's child here can be seen to end, not waited for") {
+    const auto init = PidFd::open(1);
+    REQUIRE(init);
+    CHECK(init->alive());
+    CHECK(fails_with(init->wait(0ms), Step::wait, Reason::deadline_passed));
+}
+
+TEST_CASE("a signal without the right to send it") {
+    CHECK(support::as_user(65534, [] {
+              const auto init = PidFd::open(1);
+              CHILD_CHECK(init);
+              CHILD_CHECK(
+                  fails_with(init->send_signal(0), Step::send_signal, Reason::system, EPERM));
+              CHILD_CHECK(init->alive());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a reused pid does not deceive a pidfd") {
+    support::Container first{nsjoin::KindSet{}};
+    REQUIRE(first.ok());
+    const pid_t pid = first.pid();
+    const auto target = PidFd::open(pid);
+    REQUIRE(target);
+    first.end();
+    const support::Container second{nsjoin::KindSet{}, pid};
+    if (!second.ok()) {
+        support::skip("another process took the pid, or clone3 can't choose one");
+        return;
+    }
+    CHECK_FALSE(target->alive());
+    CHECK(fails_with(target->send_signal(SIGKILL), Step::send_signal, Reason::system, ESRCH));
+    CHECK(::kill(second.pid(), 0) == 0);
+}
+
+} // namespace
