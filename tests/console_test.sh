@@ -1,0 +1,354 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# console_test.sh EXAMPLES_DIR [PTY_DRIVER]: a user at a real terminal, and scripts without one, run
+# the console example; as root also for uid 1000.
+set -u
+
+examples=${1:?usage: console_test.sh EXAMPLES_DIR [PTY_DRIVER]}
+driver=${2:-$examples/../tests/pty_driver}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0 skipped=0
+
+# uid 1000 may not be able to reach the build directory.
+cp "$examples/console" "$work/console" && cp "$driver" "$work/pty_driver" || exit 1
+chmod 755 "$work"
+
+ok() {
+    echo "ok $user: $1"
+    passed=$((passed + 1))
+}
+
+fail() {
+    echo "FAIL $user: $1: $2"
+    failed=$((failed + 1))
+}
+
+# check NAME EXPECTED SEEN
+check() {
+    if [[ $2 == "$3" ]]; then
+        ok "$1"
+    else
+        fail "$1" "expected \"$2\", seen \"$3\""
+    fi
+}
+
+# scenario NAME: what stands on standard input, in an interactive shell at a terminal.
+scenario() {
+    local seen
+    if seen=$("${as[@]}" env -i PATH="$PATH" HOME="$dir" TERM=dumb PS1='[\h]$ ' \
+        "$work/pty_driver" bash --noprofile --norc); then
+        ok "$1"
+    else
+        fail "$1" "${seen//$'\n'/; }"
+    fi
+}
+
+# console ARGUMENT...: without a terminal, ended if it hangs.
+console() {
+    timeout --kill-after=5 20 "${as[@]}" env -i PATH="$PATH" TERM=dumb PS1="# " "$work/console" "$@"
+}
+
+# A step's command: waits until the process that is to get a signal runs.
+running='timeout 10 sh -c "until pgrep -f \"^\$0\" >/dev/null; do sleep 0.1; done"'
+
+# gone NAME MARK: waits until no process has arguments that begin with MARK.
+gone() {
+    local i left
+    for ((i = 0; i < 50; ++i)); do
+        left=$(pgrep -a -f -- "^$2") || break
+        sleep 0.1
+    done
+    check "$1" '' "$left"
+}
+
+at_a_terminal() {
+    local outer=$(hostname)
+
+    scenario 'the terminal inside is another one, of the same size' <<END
+expect [$outer]$ 
+send tty >$dir/outer; $work/console tty >$dir/inner; echo "code \$?"\r
+expect code 0
+shell grep -q ^/dev/pts/ $dir/inner
+shell ! cmp -s $dir/outer $dir/inner
+send stty rows 33 cols 99; $work/console stty size\r
+expect \r\x0a33 99\r\x0a
+END
+
+    scenario 'a resize reaches the inside' <<END
+expect [$outer]$ 
+send $work/console bash --norc\r
+expect [console]$ 
+send stty size; trap 'echo si''gnalled' WINCH\r
+expect 24 80
+expect [console]$ 
+resize 41 133
+expect signalled
+send stty size\r
+expect 41 133
+END
+
+    scenario 'job control works inside' <<END
+expect [$outer]$ 
+send $work/console bash --norc\r
+expect [console]$ 
+send sleep 987.5; echo "stopped \$?"\r
+shell $running 'sleep 987.5'
+send \x1a
+expect Stopped
+expect stopped 148
+send jobs\r
+expect [1]+  Stopped
+send fg\r
+expect fg\r\x0asleep 987.5
+send \x03
+expect [console]$ 
+send echo "ended \$?"\r
+expect \r\x0aended 130
+END
+
+    scenario '^C ends the program inside, not the console' <<END
+expect [$outer]$ 
+send $work/console sleep 987.6; echo "code \$?"\r
+shell $running 'sleep 987.6'
+send \x03
+expect code 130
+expect [$outer]$ 
+send $work/console bash -c 'trap "echo cau""ght" INT; echo re''ady; read x; echo "read \$x"'; echo "code \$?"\r
+expect ready
+send \x03
+expect caught
+send two\r
+expect read two
+expect code 0
+END
+
+    scenario '^Z does nothing to a program that no shell could continue' <<END
+expect [$outer]$ 
+send $work/console sh -c 'echo re''ady; read x; echo "read \$x"'\r
+expect ready
+send \x1aword\r
+expect word\r\x0a
+expect word
+expect [$outer]$ 
+END
+
+    scenario 'the exit code comes out' <<END
+expect [$outer]$ 
+send $work/console bash --norc; echo "code \$?"\r
+expect [console]$ 
+send exit 77\r
+expect code 77
+send $work/console sh -c 'kill -9 \$\$'; echo "code \$?"\r
+expect code 137
+END
+
+    scenario 'the outer terminal is raw meanwhile, and afterwards as it was' <<END
+expect [$outer]$ 
+send tty >$dir/outer; stty erase ^H werase undef -ixon; stty -g >$dir/before\r
+expect [$outer]$ 
+send $work/console sh -c 'echo re''ady; read x'; stty -g >$dir/after; echo don''e\r
+expect ready
+shell stty -g <\$(cat $dir/outer) >$dir/meanwhile
+shell ! cmp -s $dir/before $dir/meanwhile
+send \r
+expect done
+shell cmp $dir/before $dir/after
+END
+
+    scenario 'the inner terminal has the keys of the outer one' <<END
+expect [$outer]$ 
+send stty erase ^H; $work/console stty -a\r
+expect erase = ^H
+END
+
+    scenario '100 kB of any bytes pass unchanged in both directions' <<END
+expect [$outer]$ 
+send $work/console sh -c 'stty raw -echo; printf re''ady; exec cat'\r
+expect ready
+bytes 100000
+END
+
+    scenario 'a closed terminal ends the inside' <<END
+expect [$outer]$ 
+send $work/console sh -c 'echo re''ady; trap "" HUP; sleep 987.1 & sleep 987.1'\r
+expect ready
+hangup
+END
+    gone 'nothing is left behind a closed terminal' 'sleep 987.1'
+}
+
+by_signals() {
+    local outer=$(hostname) signal
+    for signal in TERM HUP INT QUIT USR1 ALRM; do
+        scenario "SIG$signal ends it, the terminal is as it was" <<END
+expect [$outer]$ 
+send ulimit -c 0; stty erase ^H; stty -g >$dir/before\r
+expect [$outer]$ 
+send sh -c 'echo \$\$ >$dir/pid; exec $work/console sh -c "echo re""ady; sleep 987.2"'\r
+expect ready
+shell kill -$signal \$(cat $dir/pid)
+expect [$outer]$ 
+send echo "code \$?"; stty -g >$dir/after; echo don''e\r
+expect code $((128 + $(kill -l $signal)))
+expect done
+shell cmp $dir/before $dir/after
+END
+    done
+    gone 'the signals leave nothing behind' 'sleep 987.2'
+
+    scenario 'a signal that was ignored when it started stays ignored' <<END
+expect [$outer]$ 
+send sh -c 'echo \$\$ >$dir/pid; trap "" HUP; exec $work/console sh -c "echo re""ady; cat"'\r
+expect ready
+shell kill -HUP \$(cat $dir/pid)
+shell sleep 0.3
+send word\r
+expect word\r\x0aword\r\x0a
+send \x04
+expect [$outer]$ 
+END
+
+    scenario 'stopped from outside, it gives the terminal back; continued, it takes it again' <<END
+expect [$outer]$ 
+send tty >$dir/outer; stty erase ^H; stty -g >$dir/before\r
+expect [$outer]$ 
+send sh -c 'echo \$\$ >$dir/pid; exec $work/console bash --norc'; stty -g >$dir/stopped\r
+expect [console]$ 
+shell kill -TSTP \$(cat $dir/pid)
+expect Stopped
+expect [$outer]$ 
+shell cmp $dir/before $dir/stopped
+send fg\r
+expect console
+send hostname; sleep 987.7\r
+expect \r\x0aconsole\r\x0a
+shell ! stty -g <\$(cat $dir/outer) | cmp -s - $dir/before
+shell $running 'sleep 987.7'
+send \x03
+expect [console]$ 
+send exit 6\r
+expect [$outer]$ 
+send echo "code \$?"; stty -g >$dir/after; echo don''e\r
+expect code 6
+expect done
+shell cmp $dir/before $dir/after
+END
+
+    scenario 'killed, it takes the inside with it' <<END
+expect [$outer]$ 
+send sh -c 'echo \$\$ >$dir/pid; exec $work/console sh -c "echo re""ady; trap \\"\\" HUP; sleep 987.3"'\r
+expect ready
+shell kill -KILL \$(cat $dir/pid)
+expect Killed
+END
+    gone 'SIGKILL leaves nothing behind' 'sleep 987.3'
+}
+
+without_a_terminal() {
+    local seen
+    seen=$(console sh -c 'tty; cat; exit 5' < <(printf 'a\nb\n'); echo "code $?")
+    [[ $seen =~ ^/dev/pts/[0-9]+$'\n'a$'\n'b$'\n'code\ 5$ ]] && ok 'input from a pipe' ||
+        fail 'input from a pipe' "expected a terminal, a, b, code 5, seen \"$seen\""
+
+    check 'input without a last newline' 'abc' "$(printf abc | console cat)"
+    check 'no input' 'end' "$(console sh -c 'cat; echo end' </dev/null)"
+    check 'closed input' 'end' "$(console sh -c 'cat; echo end' <&-)"
+    seen=$(printf 'hostname\n(exit 3)\n' | console bash --norc 2>&1; echo "code $?")
+    [[ $seen == *'# console'*'code 3' ]] &&
+        ok 'a shell that edits lines sees the end of the input' ||
+        fail 'a shell that edits lines sees the end of the input' \
+            "expected console, code 3, seen \"$seen\""
+    check 'each reader sees the end of the input' 'end' \
+        "$(console sh -c 'cat; cat; read x; cat; echo end' </dev/null)"
+
+    seq 30000 >"$dir/lines"
+    console cat <"$dir/lines" >"$dir/copy"
+    cmp -s "$dir/lines" "$dir/copy" && ok '169 kB of lines from a file to a file' ||
+        fail '169 kB of lines from a file to a file' \
+            "expected a copy, seen $(cmp "$dir/lines" "$dir/copy" 2>&1)"
+
+    console seq 30000 </dev/null | cmp -s - "$dir/lines" && ok 'no output is lost at the end' ||
+        fail 'no output is lost at the end' 'expected 30000 lines, seen others'
+
+    check 'a reader that goes ends it' "$((128 + 13))" \
+        "$(console sh -c 'trap "" HUP; while :; do echo y; done' </dev/null |
+            { head -n 1 >/dev/null; cat <&- 2>/dev/null; }; echo "${PIPESTATUS[0]}")"
+
+    check 'an unknown command' '127' "$(console /no/such/command </dev/null 2>&1 >/dev/null |
+        grep -q . ; echo "${PIPESTATUS[0]}")"
+    check 'what is no program' '126' "$(console /etc/passwd </dev/null >/dev/null 2>&1; echo $?)"
+}
+
+the_inside() {
+    local kind seen before mounts
+    before=$(hostname) mounts=$(cat /proc/self/mountinfo)
+    seen=$(console sh -c 'cd /proc/self/ns; for kind in *; do readlink $kind; done' </dev/null)
+    for kind in user mnt pid net ipc uts cgroup; do
+        grep -q "^$kind:\[[0-9]*\]\$" <<<"$seen" &&
+            ! grep -qxF "$(readlink "/proc/self/ns/$kind")" <<<"$seen" && ok "a new $kind" ||
+            fail "a new $kind" "expected another than outside, seen \"${seen//$'\n'/ }\""
+    done
+    check 'root inside' '0 0' "$(console sh -c 'echo $(id -u) $(id -g)' </dev/null)"
+    check 'mapped to the caller' "0 $("${as[@]}" id -u) 1" \
+        "$(console sh -c 'set -- $(cat /proc/self/uid_map); echo $*' </dev/null)"
+    check 'a fresh /proc' '1 2' \
+        "$(console sh -c 'cd /proc; echo [0-9]*; :' </dev/null)"
+    check 'its own host name' 'tower' "$(console --hostname tower hostname </dev/null)"
+    check 'orphans end with the command' 'out' \
+        "$(console sh -c 'setsid sleep 987.4 & echo out' </dev/null)"
+    gone 'no orphan is left behind' 'sleep 987.4'
+    check 'no descriptor of the console is left open inside' \
+        "$(ls -C /proc/self/fd </dev/null | tr -s ' ')" \
+        "$(console ls -C /proc/self/fd </dev/null | tr -s ' ')"
+    check 'nor in pid 1' '0 1 2' "$(console ls -C /proc/1/fd </dev/null | tr -s ' ')"
+    check 'the host name outside is as it was' "$before" "$(hostname)"
+    check 'the mounts outside are as they were' "$mounts" "$(cat /proc/self/mountinfo)"
+}
+
+messages() {
+    local seen
+    seen=$(console --explain touch "$dir/touched" </dev/null; echo "code $?")
+    [[ $seen == *'create user'*'create mnt'*'set the uid'*'code 0' && ! -e $dir/touched ]] &&
+        ok 'explains, and does nothing' ||
+        fail 'explains, and does nothing' "expected the plan, code 0, seen \"$seen\""
+    seen=$(console --help </dev/null; echo "code $?")
+    [[ $seen == usage:*'code 0' ]] && ok 'help' || fail 'help' "seen \"$seen\""
+    seen=$(console --no-such </dev/null 2>&1; echo "code $?")
+    [[ $seen == *no-such*usage:*'code 1' ]] && ok 'an unknown option' ||
+        fail 'an unknown option' "expected its name, the usage, code 1, seen \"$seen\""
+    seen=$("${as[@]}" unshare --user --map-root-user --mount sh -c \
+        'echo 0 >/proc/sys/user/max_user_namespaces; exec "$0" true' "$work/console" \
+        2>&1 </dev/null; echo "code $?")
+    [[ $seen =~ ^'console: create user: ENOSPC: '[^$'\n']*/proc/sys/user[^$'\n']*$'\n''code 1'$ ]] &&
+        ok 'a refused namespace, in one line' ||
+        fail 'a refused namespace, in one line' "expected create user: ENOSPC, seen \"$seen\""
+}
+
+all_as() {
+    user=$1 dir=$work/$1
+    shift
+    as=("$@")
+    mkdir "$dir" && chmod 777 "$dir"
+    if ! "${as[@]}" unshare --user --map-root-user true 2>"$dir/why"; then
+        echo "SKIP: $user may make no user namespace: $(cat "$dir/why")"
+        skipped=$((skipped + 1))
+        return
+    fi
+    at_a_terminal
+    by_signals
+    without_a_terminal
+    the_inside
+    messages
+}
+
+all_as "uid-$(id -u)"
+if [[ $(id -u) == 0 ]]; then
+    all_as uid-1000 setpriv --reuid 1000 --regid 1000 --clear-groups --
+else
+    echo 'SKIP: uid-1000: only root can become it'
+    skipped=$((skipped + 1))
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[[ $failed == 0 ]]
