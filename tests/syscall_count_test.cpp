@@ -97,7 +97,7 @@ TEST_CASE("creating kinds without a user namespace makes one clone3 and no joine
               },
               [](const Count& count) {
                   CHILD_CHECK(count.by_process.size() == 2);
-                  CHILD_CHECK(count.all == 17);
+                  CHILD_CHECK(count.all == 18);
                   return 0;
               }) == 0);
 }

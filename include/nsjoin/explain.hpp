@@ -187,7 +187,7 @@ namespace detail {
         const auto made_later = [](Step step) {
             return facts(step).actor != Actor::first || step >= Step::make_child;
         };
-        const auto end = std::ranges::find(result, Step::write_uid_map);
+        const auto end = std::find(result.begin(), result.end(), Step::write_uid_map);
         std::stable_partition(result.begin(), end, made_later);
     }
     return result;

@@ -122,7 +122,7 @@ class IdMap {
 
     /// Whether id `inside` of the user namespace is mapped.
     [[nodiscard]] constexpr auto maps(std::uint32_t inside) const noexcept -> bool {
-        return std::ranges::any_of(extents(), [inside](const IdExtent& e) {
+        return std::any_of(extents().begin(), extents().end(), [inside](const IdExtent& e) {
             return inside >= e.inside && inside - e.inside < e.count;
         });
     }
@@ -140,7 +140,8 @@ class IdMap {
 
     [[nodiscard]] friend constexpr auto operator==(const IdMap& a, const IdMap& b) noexcept
         -> bool {
-        return std::ranges::equal(a.extents(), b.extents());
+        return std::equal(a.extents().begin(), a.extents().end(), b.extents().begin(),
+                          b.extents().end());
     }
 
   private:
@@ -148,7 +149,7 @@ class IdMap {
 
     // Copies no more than the extents in use: a full map is 4 KiB.
     constexpr void assign(std::span<const IdExtent> extents) noexcept {
-        std::ranges::copy(extents, extents_.begin());
+        std::copy(extents.begin(), extents.end(), extents_.begin());
         size_ = extents.size();
     }
 

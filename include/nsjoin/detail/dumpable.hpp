@@ -23,7 +23,8 @@ inline DumpableState dumpable_state;
 /// copy, so another process's number in it counts as free.
 class DumpableLock {
   public:
-    DumpableLock() noexcept {
+    /// `self`: the pid of the calling process.
+    explicit DumpableLock(pid_t self) noexcept : self_{self} {
         for (;;) {
             pid_t holder = 0;
             if (dumpable_state.lock.compare_exchange_strong(holder, self_) ||
@@ -52,7 +53,7 @@ class DumpableLock {
     }
 
   private:
-    pid_t self_ = ::getpid();
+    pid_t self_;
 };
 
 /// Keeps this process from being dumpable over a scope: a process that runs on its memory is about
@@ -60,8 +61,8 @@ class DumpableLock {
 /// at once have to count. prctl(2) PR_SET_DUMPABLE.
 class NotDumpable {
   public:
-    NotDumpable() noexcept {
-        const DumpableLock lock;
+    explicit NotDumpable(pid_t self) noexcept : self_{self} {
+        const DumpableLock lock{self_};
         if (dumpable_state.holders++ == 0) {
             dumpable_state.was_dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
             if (dumpable_state.was_dumpable) {
@@ -74,7 +75,7 @@ class NotDumpable {
         if (!held_) {
             return;
         }
-        const DumpableLock lock;
+        const DumpableLock lock{self_};
         // A change of credentials in the other process has cleared the flag of the shared memory
         // too, so it is set again and not only left alone.
         if (--dumpable_state.holders == 0 && dumpable_state.was_dumpable) {
@@ -91,6 +92,7 @@ class NotDumpable {
     void stay() noexcept { held_ = false; }
 
   private:
+    pid_t self_;
     bool held_ = true;
 };
 

@@ -79,12 +79,7 @@ inline void find_blame(Blame& blame) noexcept {
 /// clone_process() for a process that needs its own files in /proc, or whose files the caller
 /// writes: they depend on the dumpable flag, which another thread may have cleared just now.
 [[nodiscard]] inline auto clone_copy(Run& run, const CloneArgs& args) noexcept -> long {
-    const bool from_caller =
-        run.route.joiner == Joiner::none || run.route.joiner == Joiner::own_memory;
-    if (!from_caller) {
-        return clone_process(args);
-    }
-    const DumpableLock lock;
+    const DumpableLock lock{run.self};
     run.flag_was_cleared = DumpableLock::cleared();
     const long pid = clone_process(args);
     if (pid == 0 && run.flag_was_cleared) {
@@ -118,7 +113,7 @@ inline void find_blame(Blame& blame) noexcept {
         args.flags |= clone_into_cgroup;
         args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
     }
-    const long pid = clone_copy(run, args);
+    const long pid = run.route.joiner == Joiner::none ? clone_copy(run, args) : clone_process(args);
     if (pid < 0) {
         if (place) {
             return outcome(Step::enter_cgroup, pid);
@@ -192,7 +187,7 @@ inline void finish_child(Run& run) noexcept {
 /// Joins on a process that shares the caller's memory. Returns in the caller and in the child.
 [[nodiscard]] inline auto start_on_this_memory(Run& run) noexcept -> Result<void> {
     int pidfd = -1;
-    NotDumpable not_dumpable;
+    NotDumpable not_dumpable{run.self};
     const long pid = run_on_this_memory(join_and_make_child, run, clone_files, pidfd,
                                         run.into_cgroup ? run.plan.cgroup.get() : -1);
     if (pid < 0) {
@@ -332,7 +327,7 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
         }
     }
     if (run.route.wait_for_caller && !run.caller_pidfd.ok()) {
-        const long self = call(SYS_pidfd_open, ::getpid(), 0U);
+        const long self = call(SYS_pidfd_open, run.self, 0U);
         if (self < 0) {
             return outcome(Step::open_pidfd, self);
         }

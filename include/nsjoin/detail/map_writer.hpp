@@ -75,9 +75,9 @@ class MapText {
         if (directory.empty() || directory.size() + name.size() + 2 > path.size()) {
             continue;
         }
-        char* next = std::ranges::copy(directory, path.begin()).out;
+        char* next = std::copy(directory.begin(), directory.end(), path.data());
         *next++ = '/';
-        next = std::ranges::copy(name, next).out;
+        next = std::copy(name.begin(), name.end(), next);
         *next = '\0';
         if (::access(path.data(), X_OK) == 0) {
             return true;

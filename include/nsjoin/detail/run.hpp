@@ -70,6 +70,7 @@ struct Run {
     explicit Run(const Draft& draft) noexcept : plan{draft} {}
 
     const Draft& plan;
+    pid_t self = ::getpid(); ///< the caller
     std::chrono::steady_clock::time_point end{};
 
     OwnedFd proc;
@@ -107,7 +108,7 @@ struct Run {
 
 /// Opens /proc and makes sure that it is the kernel's (CVE-2019-16884, -19921), and that of the
 /// caller's pid namespace: through another one, files of another process would be written.
-[[nodiscard]] inline auto open_own_proc() noexcept -> Result<OwnedFd> {
+[[nodiscard]] inline auto open_own_proc(pid_t pid) noexcept -> Result<OwnedFd> {
     Result<OwnedFd> proc = open_proc();
     if (!proc) {
         proc.error().step = Step::open_proc;
@@ -116,7 +117,7 @@ struct Run {
     std::array<char, 16> self{};
     const long length = call(SYS_readlinkat, proc->get(), "self", self.data(), self.size());
     Subject own;
-    own.append(std::int64_t{::getpid()});
+    own.append(std::int64_t{pid});
     if (length <= 0 ||
         own.view() != std::string_view{self.data(), static_cast<std::size_t>(length)}) {
         return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
@@ -202,11 +203,11 @@ struct Run {
     return ::stat("/proc/self/task", &tasks) == 0 ? static_cast<long>(tasks.st_nlink) - 2 : 1;
 }
 
-[[nodiscard]] inline auto check_parent(const Draft& plan) noexcept -> Result<void> {
+[[nodiscard]] inline auto check_parent(const Draft& plan, pid_t self) noexcept -> Result<void> {
     if (plan.child_of == ChildOf::caller) {
         return {};
     }
-    if (::getpid() == 1) {
+    if (self == 1) {
         return fail(Step::check_plan, Reason::init_has_no_sibling);
     }
     if (!plan.joined().empty() && thread_count() > 1) {
@@ -221,10 +222,10 @@ struct Run {
     run.end = std::chrono::steady_clock::now() + plan.deadline;
     Result<void> done = check_values(plan);
     if (done) {
-        done = check_parent(plan);
+        done = check_parent(plan, run.self);
     }
     if (done && needs_proc(plan)) {
-        Result<OwnedFd> proc = open_own_proc();
+        Result<OwnedFd> proc = open_own_proc(run.self);
         if (!proc) {
             return tl::unexpected<Error>{proc.error()};
         }
