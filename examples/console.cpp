@@ -5,6 +5,8 @@
 //
 // Three processes: this one relays; pid 1 of the new pid namespace mounts /proc and reaps; the
 // command is pid 1's child.
+#include "support/options.hpp"
+
 #include <nsjoin/console.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
@@ -16,7 +18,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fcntl.h>
 #include <getopt.h>
 #include <optional>
@@ -31,6 +32,8 @@
 
 namespace {
 
+using examples::complain;
+using examples::describe;
 using nsjoin::BorrowedFd;
 using nsjoin::Kind;
 
@@ -87,18 +90,12 @@ struct Options {
     return options;
 }
 
-auto complain(const nsjoin::Error& error) -> int {
-    std::fprintf(stderr, "console: %s\n", nsjoin::explain(error).c_str());
-    return EXIT_FAILURE;
-}
-
 // ── Inside ──────────────────────────────────────────────────────────────────────────────────────
 
 /// Ends the process if `result` is not 0.
-void must(int result, const char* what, const char* mend) {
+void must(int result, const char* what, const char* mend = "") {
     if (result != 0) {
-        std::fprintf(stderr, "console: %s: %s: %s%s\n", what, strerrorname_np(errno),
-                     std::strerror(errno), errno == EPERM ? mend : "");
+        complain(describe(what, "", errno, errno == EPERM ? mend : ""));
         _exit(EXIT_FAILURE);
     }
 }
@@ -106,26 +103,11 @@ void must(int result, const char* what, const char* mend) {
 /// Mounts here stay here: in the mount namespace of a new user namespace, all that is copied from
 /// the old one is a slave of it. mount_namespaces(7).
 void furnish(const Options& options) {
-    must(sethostname(options.hostname.data(), options.hostname.size()), "set the host name", "");
+    must(sethostname(options.hostname.data(), options.hostname.size()), "set the host name");
     if (!options.host_proc) {
         must(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr),
-             "mount /proc",
-             "; parts of this one are covered, as in a container, so --host-proc may help");
+             "mount /proc", "parts of this /proc are covered, as in a container: try --host-proc");
     }
-}
-
-[[noreturn]] void execute(char** command) {
-    const char* shell = std::getenv("SHELL");
-    std::array<char*, 2> alone{nullptr, nullptr};
-    if (*command == nullptr) {
-        alone[0] = const_cast<char*>(shell != nullptr && *shell != '\0' ? shell : "/bin/sh");
-        command = alone.data();
-    }
-    execvp(*command, command);
-    const int reason = errno;
-    std::fprintf(stderr, "console: run %s: %s: %s\n", *command, strerrorname_np(reason),
-                 std::strerror(reason));
-    _exit(reason == ENOENT ? 127 : 126);
 }
 
 /// Pid 1 takes no signal that it has no handler for, not even ^C, and inherits the orphans of its
@@ -133,9 +115,9 @@ void furnish(const Options& options) {
 [[noreturn]] void be_init(const Options& options) {
     furnish(options);
     const pid_t command = fork();
-    must(command < 0 ? -1 : 0, "make the command's process", "");
+    must(command < 0 ? -1 : 0, "make the command's process");
     if (command == 0) {
-        execute(options.command);
+        examples::execute(options.command);
     }
     // Above all the master: as long as it is open here, the terminal can't hang up.
     close_range(3, ~0U, 0);

@@ -3,14 +3,18 @@
 #ifndef EXAMPLES_SUPPORT_ID_RANGES_HPP
 #define EXAMPLES_SUPPORT_ID_RANGES_HPP
 
+#include "options.hpp"
+
+#include <nsjoin/explain.hpp>
 #include <nsjoin/id_map.hpp>
 
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <cstdint>
 #include <fstream>
 #include <optional>
 #include <pwd.h>
+#include <span>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -28,10 +32,10 @@ using OrWhy = tl::expected<T, std::string>;
 /// What one --map-users or --map-groups asks for.
 struct IdBlock {
     enum class From : std::uint8_t {
-        numbers, ///< the extent
+        numbers,   ///< the extent
         automatic, ///< the user's first range of subordinate ids, inside from 0 on
-        subids, ///< the same, with the same numbers inside
-        all,    ///< all ids that there are, with the same numbers inside
+        subids,    ///< the same, with the same numbers inside
+        all,       ///< all ids that there are, with the same numbers inside
     };
 
     From from = From::numbers;
@@ -50,14 +54,10 @@ inline constexpr IdSort uid_sort{"--map-user", "--map-users", "/etc/subuid", "/p
 inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
                                  "/proc/self/gid_map"};
 
-/// The number that is all of `text`: decimal, without a sign.
-[[nodiscard]] inline auto whole_number(std::string_view text) -> std::optional<std::uint32_t> {
-    std::uint32_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc{} || end != text.data() + text.size()) {
-        return std::nullopt;
-    }
-    return number;
+/// A decimal number of 32 bits.
+[[nodiscard]] inline auto parse_word(std::string_view text) -> std::optional<std::uint32_t> {
+    const auto number = parse_number(text, UINT32_MAX);
+    return number ? std::optional{static_cast<std::uint32_t>(*number)} : std::nullopt;
 }
 
 [[nodiscard]] inline auto split(std::string_view text, char separator)
@@ -88,7 +88,7 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
     const auto parts = split(text, old ? ',' : ':');
     std::vector<std::uint32_t> numbers;
     for (const std::string_view part : parts) {
-        if (const auto number = whole_number(part)) {
+        if (const auto number = parse_word(part)) {
             numbers.push_back(*number);
         }
     }
@@ -114,15 +114,14 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
         if (parts.size() != 3 || (parts[0] != name && parts[0] != number)) {
             continue;
         }
-        const auto first = whole_number(parts[1]);
-        const auto count = whole_number(parts[2]);
+        const auto first = parse_word(parts[1]);
+        const auto count = parse_word(parts[2]);
         if (first && count && *count != 0) {
             return nsjoin::IdExtent{0, *first, *count};
         }
     }
-    return tl::unexpected<std::string>{std::string{path} + ": no line for " + name +
-                                       ": add one (" + name +
-                                       ":100000:65536), or say the ids yourself"};
+    return tl::unexpected<std::string>{std::string{path} + ": no line for " + name + ": add one (" +
+                                       name + ":100000:65536), or say the ids yourself"};
 }
 
 /// All ids of the caller's user namespace, mapped to themselves.
@@ -220,6 +219,10 @@ struct IdRun {
             return extents;
         }
         for (const nsjoin::IdExtent& extent : *extents) {
+            if (const auto whole = nsjoin::IdMap::from(std::span{&extent, 1}); !whole) {
+                return tl::unexpected<std::string>{std::string{sort.block_option} + ": " +
+                                                   nsjoin::explain(whole.error())};
+            }
             const auto rest = single ? make_room(extent, *single) : std::vector{extent};
             map.insert(map.end(), rest.begin(), rest.end());
         }

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// create: runs a command in new namespaces, as unshare(1) does.
+//
+// The library makes the namespaces and a child in them, which keeps its ids; the child sets up its
+// mounts and directories, and only then takes its ids (support/furnish.hpp); the caller, who stays
+// outside, pins namespaces at files and passes signals and the exit code on.
+#include "support/create_options.hpp"
+#include "support/furnish.hpp"
+#include "support/pins.hpp"
+#include "support/signals.hpp"
+
+#include <nsjoin/explain.hpp>
+#include <nsjoin/join.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+namespace {
+
+using examples::IdPlan;
+using examples::Options;
+using nsjoin::Kind;
+
+constexpr const char* usage = R"(usage: create [OPTION...] [COMMAND [ARGUMENT...]]
+
+Runs a command, or else a shell, in new namespaces: what unshare(1) of util-linux 2.41 does, with the
+same options.
+
+New namespaces; with =FILE (long form only) it is kept there, for nsenter(1) or enter, until umount:
+  -m, --mount[=FILE]   mounts             -u, --uts[=FILE]     host name
+  -i, --ipc[=FILE]     System V IPC       -n, --net[=FILE]     network
+  -p, --pid[=FILE]     process ids        -U, --user[=FILE]    user and group ids
+  -C, --cgroup[=FILE]  cgroup root        -T, --time[=FILE]    monotonic and boot clocks
+
+The user namespace; each of these but the last two implies --user:
+  -r, --map-root-user                 the caller is root in it
+  -c, --map-current-user              the caller keeps uid and gid
+  --map-user UID|NAME                 the caller has this uid
+  --map-group GID|NAME                the caller has this gid; denies setgroups
+  --map-users INSIDE:OUTSIDE:COUNT    a block of uids; also auto (the caller's line in /etc/subuid,
+                                      from 0 on), subids (the same, unchanged), all (every one)
+  --map-groups INSIDE:OUTSIDE:COUNT   a block of gids; also auto, subids, all
+  --map-auto, --map-subids            both: auto, or subids
+  --owner UID:GID                     whom the namespace belongs to (util-linux 2.42)
+  --setgroups allow|deny              whether groups can be changed in it
+  --keep-caps                         the command keeps the capabilities in it
+
+Mounts and directories:
+  --propagation MODE      of all mounts: private (if nothing is said), shared, slave, unchanged
+  --mount-proc[=DIR]      mount proc at /proc or DIR; implies --mount
+  --mount-binfmt[=DIR]    mount binfmt_misc; implies --mount and --user
+  -l, --load-interp TEXT  register an interpreter, as binfmt_misc has it; implies --mount-binfmt
+  -R, --root DIR          change the root directory
+  -w, --wd DIR            change the working directory, inside the root
+
+The process:
+  -f, --fork               the command is a child: it is pid 1 of a new pid namespace
+  --kill-child[=SIGNAL]    it gets SIGKILL, or SIGNAL, when create ends; implies --fork
+  --forward-signals        it gets the SIGTERM and SIGINT that create gets; implies --fork (2.42)
+  -S, --setuid UID         take this uid
+  -G, --setgid GID         take this gid, and no other groups
+  --monotonic SECONDS      set the clock forward, or back; goes with --time
+  --boottime SECONDS       the same for the boot clock
+
+  --explain                print the plan, and do nothing
+  -h, --help               print this
+  -V, --version            print the version
+
+The exit code is the command's; 127 if there is no such command, 126 if it can't be run, 1 for any
+other failure. If a signal ends the command, it ends create too.
+
+What differs from unshare(1): without --fork, unshare becomes the command, while create stays its
+parent. So that it makes no difference, create passes on each signal it gets, stops and continues
+with the command, and the command ends when create does. Only SIGSTOP, sent to create alone, does
+not reach it. Without --fork, --pid is for the command's children: the first is pid 1, as in unshare.
+A file for a namespace is made if there is none; if the command can't be started, nothing stays
+pinned. --user=FILE works too, as in util-linux 2.42.
+)";
+
+// ── The plan ────────────────────────────────────────────────────────────────────────────────────
+
+/// The offsets that the caller's clocks have, which a new time namespace starts with: a clock that
+/// no option names keeps its own.
+[[nodiscard]] auto offsets(const Options& options) -> std::optional<nsjoin::TimeOffsets> {
+    if (!options.monotonic && !options.boottime) {
+        return std::nullopt;
+    }
+    nsjoin::TimeOffsets now;
+    std::ifstream file{"/proc/self/timens_offsets"};
+    std::string clock;
+    for (long long seconds = 0, nanoseconds = 0; file >> clock >> seconds >> nanoseconds;) {
+        (clock == "monotonic" ? now.monotonic : now.boottime) =
+            std::chrono::seconds{seconds} + std::chrono::nanoseconds{nanoseconds};
+    }
+    return nsjoin::TimeOffsets{options.monotonic ? *options.monotonic : now.monotonic,
+                               options.boottime ? *options.boottime : now.boottime};
+}
+
+[[nodiscard]] auto make_draft(const Options& options, const IdPlan& ids) -> nsjoin::Draft {
+    nsjoin::Draft draft;
+    draft.created = options.fork ? options.created : options.created - Kind::pid;
+    draft.maps = ids.maps;
+    draft.time_offsets = offsets(options);
+    // The child has privileged work to do before it takes its ids.
+    draft.keep_ids = true;
+    draft.keep_capabilities = true;
+    return draft;
+}
+
+/// What comes on top of the library's plan.
+void explain_rest(const Options& options, const IdPlan& ids) {
+    const auto say = [](const char* text, const std::string& what = {}) {
+        std::printf("  - %s%s\n", text, what.c_str());
+    };
+    std::puts("then create itself, in the child if nothing else is said:");
+    if (ids.own.uid || ids.own.gid || ids.own.deny_setgroups) {
+        say("write its own uid_map, setgroups or gid_map");
+    }
+    if (options.created.contains(Kind::pid) && !options.fork) {
+        say("create pid, for the command's children  [unshare]");
+    }
+    if (options.created.contains(Kind::mount) && options.propagation != 0) {
+        say("set the propagation of all mounts  [mount]");
+    }
+    if (options.root != nullptr) {
+        say("change the root directory to ", options.root);
+    }
+    if (options.directory != nullptr) {
+        say("change the working directory to ", options.directory);
+    }
+    if (options.proc != nullptr) {
+        say("mount proc at ", options.proc);
+    }
+    if (options.binfmt != nullptr) {
+        say("mount binfmt_misc at ", options.binfmt);
+    }
+    if (options.interpreter != nullptr) {
+        say("load the interpreter ", options.interpreter);
+    }
+    if (options.gid) {
+        say("drop the groups and set the gid ", std::to_string(*options.gid));
+    }
+    if (options.uid) {
+        say("set the uid ", std::to_string(*options.uid));
+    }
+    for (const Kind kind : options.created) {
+        if (const char* file = options.pins[static_cast<std::size_t>(kind)]; file != nullptr) {
+            say("caller: pin ", std::string{nsjoin::facts(kind).name} + " at " + file);
+        }
+    }
+    say("run ", *options.command != nullptr ? *options.command : "a shell");
+}
+
+// ── The run ─────────────────────────────────────────────────────────────────────────────────────
+
+/// Takes the effective ids of the owner that a new user namespace is to have. The kernel notes
+/// whoever makes it, and takes the effective capabilities from whoever leaves uid 0, so these are
+/// raised again: the maps have to be written.
+void take_owner(const examples::Owner& owner) {
+    if (setresgid(-1U, owner.gid, -1U) != 0 || setresuid(-1U, owner.uid, -1U) != 0) {
+        examples::give_up("take the ids of --owner", std::to_string(owner.uid), errno,
+                          errno == EPERM ? "needs CAP_SETUID and CAP_SETGID" : "");
+    }
+    examples::Capabilities{}.raise();
+}
+
+[[nodiscard]] auto join_as_owner(const Options& options, const nsjoin::Plan& plan)
+    -> nsjoin::Result<nsjoin::Side> {
+    if (options.owner) {
+        take_owner(*options.owner);
+    }
+    auto side = nsjoin::join_and_clone(plan);
+    if (options.owner && side && !side->is_child() &&
+        (setresuid(-1U, options.caller_uid, -1U) != 0 ||
+         setresgid(-1U, options.caller_gid, -1U) != 0)) {
+        examples::give_up("take the caller's ids back", "", errno);
+    }
+    return side;
+}
+
+[[nodiscard]] auto run(const Options& options, const IdPlan& ids, const nsjoin::Plan& plan) -> int {
+    const auto self = nsjoin::PidFd::open(getpid());
+    if (!self) {
+        return examples::complain(self.error());
+    }
+    examples::Pins pins{options};
+    examples::Signals signals{options.fork, options.forward_signals};
+    auto side = join_as_owner(options, plan);
+    if (!side) {
+        return examples::complain(side.error());
+    }
+    if (side->is_child()) {
+        examples::furnish(options, ids, *self);
+        signals.restore();
+        pins.await();
+        pins.run(options.command);
+        examples::execute(options.command);
+    }
+    if (const auto pinned = pins.set(side->child()); !pinned) {
+        (void)side->child().wait();
+        return examples::complain(pinned.error());
+    }
+    const auto status = signals.wait(side->child());
+    if (!status) {
+        return examples::complain(status.error());
+    }
+    examples::end_as(*status);
+}
+
+} // namespace
+
+auto main(int argc, char** argv) -> int {
+    const Options options = examples::parse_create_options(argc, argv);
+    if (options.help || options.version) {
+        std::fputs(options.help ? usage : "create from nsjoin 0.1.0, for unshare 2.41\n", stdout);
+        return EXIT_SUCCESS;
+    }
+    const IdPlan ids = examples::plan_ids(options);
+    const auto plan = nsjoin::Plan::from(make_draft(options, ids));
+    if (!plan) {
+        return examples::complain(plan.error());
+    }
+    if (options.explain) {
+        std::fputs(nsjoin::explain(*plan).c_str(), stdout);
+        explain_rest(options, ids);
+        return EXIT_SUCCESS;
+    }
+    return run(options, ids, *plan);
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+// What create does in the child, between join_and_clone() and exec: mounts, root and directory,
+// then the ids and capabilities. It comes in that order because each step needs the rights that the
+// next one gives up.
+#ifndef EXAMPLES_SUPPORT_FURNISH_HPP
+#define EXAMPLES_SUPPORT_FURNISH_HPP
+
+#include "create_options.hpp"
+
+#include <nsjoin/credentials.hpp>
+#include <nsjoin/pid_fd.hpp>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <string>
+#include <string_view>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace examples {
+
+/// Ends the process with a line that says what failed, on what, why, and what would mend it.
+[[noreturn]] inline void give_up(std::string_view what, std::string_view object, int code,
+                                 std::string_view mend = {}) {
+    _exit(complain(describe(what, object, code, mend)));
+}
+
+[[noreturn]] inline void give_up(const nsjoin::Error& error) {
+    _exit(complain(error));
+}
+
+/// Writes all of `text` at once, as the files of the kernel want it. Returns 0 or an errno.
+[[nodiscard]] inline auto write_file(const std::string& path, std::string_view text) -> int {
+    const nsjoin::OwnedFd file{open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+    return file.ok() && write(file.get(), text.data(), text.size()) >= 0 ? 0 : errno;
+}
+
+// ── The user namespace ──────────────────────────────────────────────────────────────────────────
+
+/// Denies setgroups and maps a single id, where only one of the two maps was asked for: those the
+/// kernel takes from the process itself.
+inline void write_own_maps(const OwnMaps& own) {
+    const auto line = [](const nsjoin::IdExtent& e) {
+        return std::to_string(e.inside) + " " + std::to_string(e.outside) + " 1";
+    };
+    const auto put = [](const char* path, const std::string& text) {
+        if (const int code = write_file(path, text); code != 0) {
+            give_up("write", path, code);
+        }
+    };
+    if (own.uid) {
+        put("/proc/self/uid_map", line(*own.uid));
+    }
+    if (own.deny_setgroups) {
+        put("/proc/self/setgroups", "deny");
+    }
+    if (own.gid) {
+        put("/proc/self/gid_map", line(*own.gid));
+    }
+}
+
+/// With --owner the child starts with the owner's effective ids, for the kernel to take note of;
+/// then it becomes again who called, if the maps have him, or else the owner for good.
+inline void leave_owner(const Options& options, const std::optional<nsjoin::NewUser>& maps) {
+    const auto inside = [](const nsjoin::IdMap& map,
+                           std::uint32_t outside) -> std::optional<std::uint32_t> {
+        for (const nsjoin::IdExtent& e : map.extents()) {
+            if (outside >= e.outside && outside - e.outside < e.count) {
+                return e.inside + (outside - e.outside);
+            }
+        }
+        return std::nullopt;
+    };
+    const auto first_of = [](auto one, auto other) {
+        return one ? one : other;
+    };
+    if (!options.owner || !maps) {
+        return;
+    }
+    const nsjoin::Credentials ids{.uid = first_of(inside(maps->uids, options.caller_uid),
+                                                  inside(maps->uids, options.owner->uid)),
+                                  .gid = first_of(inside(maps->gids, options.caller_gid),
+                                                  inside(maps->gids, options.owner->gid)),
+                                  .groups = nsjoin::Groups::keep()};
+    if (const auto done = nsjoin::become(ids); !done) {
+        give_up(done.error());
+    }
+}
+
+// ── Mounts ──────────────────────────────────────────────────────────────────────────────────────
+
+inline void set_propagation(const Options& options) {
+    if (options.created.contains(nsjoin::Kind::mount) && options.propagation != 0 &&
+        mount("none", "/", nullptr, options.propagation, nullptr) != 0) {
+        give_up("set the propagation of all mounts", "/", errno,
+                errno == EINVAL ? "the root directory is no mount point: the caller is in a chroot;"
+                                  " say --propagation unchanged"
+                                : "");
+    }
+}
+
+/// Makes a mount's own propagation private, so that what is mounted over it shows nowhere else.
+inline void isolate_mount_point(const Options& options, const char* where) {
+    if (options.root != nullptr || options.propagation == private_mounts) {
+        return;
+    }
+    // EINVAL: nothing is mounted there yet.
+    if (mount("none", where, nullptr, private_mounts, nullptr) != 0 && errno != EINVAL) {
+        give_up("make the mount private", where, errno);
+    }
+}
+
+inline void mount_proc(const Options& options) {
+    if (options.proc == nullptr) {
+        return;
+    }
+    isolate_mount_point(options, options.proc);
+    if (mount("proc", options.proc, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+        give_up("mount proc", options.proc, errno,
+                errno == EPERM ? "a user namespace may mount it only if it owns the pid namespace "
+                                 "(--pid --fork) and no part of the caller's /proc is covered"
+                               : "");
+    }
+}
+
+/// Registers the interpreter: one for all of the user namespace, through whichever mount.
+inline void load_interpreter(const Options& options, const char* mount_point) {
+    const std::string path = std::string{mount_point} + "/register";
+    if (const int code = write_file(path, options.interpreter); code != 0) {
+        give_up("load the interpreter", options.interpreter, code,
+                code == EINVAL ? "say it as :NAME:TYPE:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS" : "");
+    }
+}
+
+inline void mount_binfmt_at(const char* where) {
+    if (mount("binfmt_misc", where, "binfmt_misc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) !=
+        0) {
+        give_up("mount binfmt_misc", where, errno,
+                errno == EPERM ? "a user namespace may mount it since Linux 6.7" : "");
+    }
+}
+
+/// Whether the kernel opens the interpreter when it is registered (flag F), so that it can be one
+/// from outside of the new root.
+[[nodiscard]] inline auto is_opened_at_once(std::string_view interpreter) -> bool {
+    const std::size_t flags = interpreter.rfind(':');
+    return flags != std::string_view::npos &&
+           interpreter.find('F', flags) != std::string_view::npos;
+}
+
+/// The interpreter that has to be loaded before the root changes. The mount stays: with the last
+/// one of the user namespace the interpreter would go.
+inline void load_outer_interpreter(const Options& options) {
+    if (options.interpreter == nullptr || options.root == nullptr ||
+        !is_opened_at_once(options.interpreter)) {
+        return;
+    }
+    mount_binfmt_at(binfmt_directory);
+    load_interpreter(options, binfmt_directory);
+}
+
+inline void mount_binfmt(const Options& options) {
+    if (options.binfmt == nullptr) {
+        return;
+    }
+    isolate_mount_point(options, options.binfmt);
+    mount_binfmt_at(options.binfmt);
+    const bool loaded = options.root != nullptr && options.interpreter != nullptr &&
+                        is_opened_at_once(options.interpreter);
+    if (options.interpreter != nullptr && !loaded) {
+        load_interpreter(options, options.binfmt);
+    }
+}
+
+// ── Directories ─────────────────────────────────────────────────────────────────────────────────
+
+/// By name and in the child: a descriptor that the caller had opened would lie in the caller's
+/// mount namespace.
+inline void change_directories(const Options& options) {
+    if (options.root != nullptr) {
+        if (chroot(options.root) != 0) {
+            give_up("change the root directory", options.root, errno,
+                    errno == EPERM ? "needs CAP_SYS_CHROOT: be root, or add --map-root-user" : "");
+        }
+        if (chdir("/") != 0) {
+            give_up("change the working directory", "/", errno);
+        }
+    }
+    if (options.directory != nullptr && chdir(options.directory) != 0) {
+        give_up("change the working directory", options.directory, errno);
+    }
+}
+
+// ── Ids and capabilities ────────────────────────────────────────────────────────────────────────
+
+inline void take_ids(const Options& options) {
+    nsjoin::Credentials ids{
+        .uid = options.uid, .gid = options.gid, .groups = nsjoin::Groups::keep()};
+    if (options.gid) {
+        // None by name: where setgroups is denied, that is an error, and not passed over.
+        ids.groups = nsjoin::Groups{std::vector<gid_t>{}};
+    }
+    if (const auto done = nsjoin::become(ids); !done) {
+        give_up(done.error());
+    }
+}
+
+class Capabilities {
+  public:
+    Capabilities() {
+        if (syscall(SYS_capget, &header_, words_.data()) != 0) {
+            give_up("read the capabilities", "", errno);
+        }
+    }
+
+    /// Makes those that are permitted effective.
+    void raise() {
+        for (auto& word : words_) {
+            word.effective = word.permitted;
+        }
+        set();
+    }
+
+    /// Lets those that are permitted pass exec: inheritable and ambient. capabilities(7).
+    void keep() {
+        for (auto& word : words_) {
+            word.inheritable = word.permitted;
+        }
+        set();
+        for (unsigned number = 0; number < 64; ++number) {
+            if ((words_[number / 32].permitted >> (number % 32) & 1U) != 0 &&
+                prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) != 0) {
+                give_up("make a capability ambient", std::to_string(number), errno);
+            }
+        }
+    }
+
+  private:
+    void set() {
+        if (syscall(SYS_capset, &header_, words_.data()) != 0) {
+            give_up("set the capabilities", "", errno);
+        }
+    }
+
+    __user_cap_header_struct header_{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> words_{};
+};
+
+/// Sets the signal for the caller's death. Late, because the kernel forgets it when ids change. If
+/// the caller has died by now, there is nobody to run for.
+inline void arm_death_signal(int number, const nsjoin::PidFd& caller) {
+    if (number == 0) {
+        return;
+    }
+    if (prctl(PR_SET_PDEATHSIG, number) != 0) {
+        give_up("set the signal for the caller's death", std::to_string(number), errno);
+    }
+    if (!caller.alive()) {
+        _exit(EXIT_FAILURE);
+    }
+}
+
+/// Everything above, in its order.
+inline void furnish(const Options& options, const IdPlan& ids, const nsjoin::PidFd& caller) {
+    write_own_maps(ids.own);
+    leave_owner(options, ids.maps);
+    // Without --fork it is the command's children that are in the new pid namespace.
+    if (options.created.contains(nsjoin::Kind::pid) && !options.fork &&
+        unshare(CLONE_NEWPID) != 0) {
+        give_up("create pid", "", errno, errno == EPERM ? "needs CAP_SYS_ADMIN" : "");
+    }
+    set_propagation(options);
+    load_outer_interpreter(options);
+    change_directories(options);
+    mount_proc(options);
+    mount_binfmt(options);
+    take_ids(options);
+    if (options.keep_capabilities && options.created.contains(nsjoin::Kind::user)) {
+        Capabilities{}.keep();
+    }
+    // Without --fork the command stands for create, and they end together.
+    arm_death_signal(options.fork ? options.death_signal : SIGKILL, caller);
+}
+
+} // namespace examples
+
+#endif // EXAMPLES_SUPPORT_FURNISH_HPP
