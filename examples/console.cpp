@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// console [OPTION...] [COMMAND [ARGUMENT...]]: runs a command, or a shell, as root of new
-// namespaces, on a terminal of its own, and relays that terminal to the one it was started on.
+// console: runs a command, or a shell, as root of new namespaces, on a terminal of its own, and
+// relays that terminal to the one it was started on.
 //
 // Three processes: this one relays; pid 1 of the new pid namespace mounts /proc and reaps; the
 // command is pid 1's child.
@@ -18,12 +18,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <getopt.h>
 #include <optional>
 #include <poll.h>
 #include <span>
-#include <string_view>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -39,8 +39,8 @@ using nsjoin::Kind;
 
 constexpr const char* usage = R"(usage: console [OPTION...] [COMMAND [ARGUMENT...]]
 
-Runs COMMAND, or a shell, as root of new user, mount, pid, net, ipc, uts and cgroup namespaces, on a
-terminal of its own. Exits as COMMAND does.
+Runs COMMAND, or a login shell, as root of new user, mount, pid, net, ipc, uts
+and cgroup namespaces, on a terminal of its own. Exits as COMMAND does.
 
   --hostname NAME  the host name inside; "console" without this
   --host-proc      leave /proc as it is, where the kernel does not let a new one be mounted
@@ -51,7 +51,7 @@ terminal of its own. Exits as COMMAND does.
 // ── What the user asks for ──────────────────────────────────────────────────────────────────────
 
 struct Options {
-    std::string_view hostname = "console";
+    const char* hostname = "console";
     bool host_proc = false;
     bool explain = false;
     bool help = false;
@@ -92,10 +92,10 @@ struct Options {
 
 // ── Inside ──────────────────────────────────────────────────────────────────────────────────────
 
-/// Ends the process if `result` is not 0.
-void must(int result, const char* what, const char* mend = "") {
+/// Ends the process if `result` is not 0. Where the errno does not say it, `denied` says why EPERM.
+void must(int result, const char* what, const char* object, const char* denied = "") {
     if (result != 0) {
-        complain(describe(what, "", errno, errno == EPERM ? mend : ""));
+        complain(describe(what, object, errno, errno == EPERM ? denied : ""));
         _exit(EXIT_FAILURE);
     }
 }
@@ -103,10 +103,11 @@ void must(int result, const char* what, const char* mend = "") {
 /// Mounts here stay here: in the mount namespace of a new user namespace, all that is copied from
 /// the old one is a slave of it. mount_namespaces(7).
 void furnish(const Options& options) {
-    must(sethostname(options.hostname.data(), options.hostname.size()), "set the host name");
+    must(sethostname(options.hostname, std::strlen(options.hostname)), "set the host name",
+         options.hostname);
     if (!options.host_proc) {
-        must(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr),
-             "mount /proc", "parts of this /proc are covered, as in a container: try --host-proc");
+        must(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr), "mount",
+             "/proc", "parts of the old /proc are covered, as in a container: try --host-proc");
     }
 }
 
@@ -115,7 +116,7 @@ void furnish(const Options& options) {
 [[noreturn]] void be_init(const Options& options) {
     furnish(options);
     const pid_t command = fork();
-    must(command < 0 ? -1 : 0, "make the command's process");
+    must(command < 0 ? -1 : 0, "make the command's process", "");
     if (command == 0) {
         examples::execute(options.command);
     }
@@ -200,8 +201,18 @@ class Flow {
          {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGTTIN, SIGTTOU}) {
         sigdelset(&set, number);
     }
-    sigprocmask(SIG_BLOCK, &set, nullptr);
-    return nsjoin::OwnedFd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+    nsjoin::OwnedFd signals{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+    if (signals.ok()) {
+        sigprocmask(SIG_BLOCK, &set, nullptr);
+    }
+    return signals;
+}
+
+/// Whether whoever started this had it ignored, as nohup(1) does.
+[[nodiscard]] auto is_ignored(int number) -> bool {
+    struct sigaction action {};
+
+    return sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
 /// Ends this process as the signal would have.
@@ -299,9 +310,6 @@ class Relay {
             return 0;
         }
         const int number = static_cast<int>(info.ssi_signo);
-
-        struct sigaction action {};
-
         switch (number) {
         case SIGCHLD:
         case SIGURG:
@@ -317,14 +325,11 @@ class Relay {
             resume();
             return 0;
         default:
-            // What whoever started this had ignored, as nohup(1) does, stays ignored.
-            sigaction(number, nullptr, &action);
-            return action.sa_handler == SIG_IGN ? 0 : number;
+            return is_ignored(number) ? 0 : number;
         }
     }
 
-    /// Takes the terminal, at the start and after a stop, over which a shell has set it as it
-    /// likes.
+    /// Takes the terminal: at the start, and after a stop, as the shell has taken it meanwhile.
     void resume() {
         raw_.reset();
         if (auto raw = nsjoin::RawMode::enter(BorrowedFd{STDIN_FILENO})) {
@@ -416,6 +421,7 @@ auto main(int argc, char** argv) -> int {
         return options ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     open_standard_descriptors();
+    std::signal(SIGCHLD, SIG_DFL); // ignored, it would take away how the child ends
     auto console = nsjoin::Console::open();
     if (!console) {
         return complain(console.error());

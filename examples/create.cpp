@@ -103,7 +103,8 @@ pinned. --user=FILE works too, as in util-linux 2.42.
     draft.created = options.fork ? options.created : options.created - Kind::pid;
     draft.maps = ids.maps;
     draft.time_offsets = offsets(options);
-    // The child has privileged work to do before it takes its ids.
+    // The child has privileged work to do before it takes its ids; and unshare(1), too, leaves the
+    // inheritable capabilities as they are.
     draft.keep_ids = true;
     draft.keep_capabilities = true;
     return draft;
@@ -114,43 +115,47 @@ void explain_rest(const Options& options, const IdPlan& ids) {
     const auto say = [](const char* text, const std::string& what = {}) {
         std::printf("  - %s%s\n", text, what.c_str());
     };
-    std::puts("then create itself, in the child if nothing else is said:");
+    std::puts("what create does beside that:");
+    if (options.owner) {
+        say("caller: has the effective ids of the owner while the child is made: ",
+            std::to_string(options.owner->uid) + ":" + std::to_string(options.owner->gid));
+    }
     if (ids.own.uid || ids.own.gid || ids.own.deny_setgroups) {
-        say("write its own uid_map, setgroups or gid_map");
+        say("child: write its own uid_map, setgroups or gid_map");
     }
     if (options.created.contains(Kind::pid) && !options.fork) {
-        say("create pid, for the command's children  [unshare]");
+        say("child: create pid, for the command's children  [unshare]");
     }
     if (options.created.contains(Kind::mount) && options.propagation != 0) {
-        say("set the propagation of all mounts  [mount]");
+        say("child: set the propagation of all mounts  [mount]");
     }
     if (options.root != nullptr) {
-        say("change the root directory to ", options.root);
+        say("child: change the root directory to ", options.root);
     }
     if (options.directory != nullptr) {
-        say("change the working directory to ", options.directory);
+        say("child: change the working directory to ", options.directory);
     }
     if (options.proc != nullptr) {
-        say("mount proc at ", options.proc);
+        say("child: mount proc at ", options.proc);
     }
     if (options.binfmt != nullptr) {
-        say("mount binfmt_misc at ", options.binfmt);
+        say("child: mount binfmt_misc at ", options.binfmt);
     }
     if (options.interpreter != nullptr) {
-        say("load the interpreter ", options.interpreter);
+        say("child: load the interpreter ", options.interpreter);
     }
     if (options.gid) {
-        say("drop the groups and set the gid ", std::to_string(*options.gid));
+        say("child: drop the groups and set the gid ", std::to_string(*options.gid));
     }
     if (options.uid) {
-        say("set the uid ", std::to_string(*options.uid));
+        say("child: set the uid ", std::to_string(*options.uid));
     }
     for (const Kind kind : options.created) {
         if (const char* file = options.pins[static_cast<std::size_t>(kind)]; file != nullptr) {
             say("caller: pin ", std::string{nsjoin::facts(kind).name} + " at " + file);
         }
     }
-    say("run ", *options.command != nullptr ? *options.command : "a shell");
+    say("child: run ", *options.command != nullptr ? *options.command : "a shell");
 }
 
 // ── The run ─────────────────────────────────────────────────────────────────────────────────────
@@ -160,10 +165,11 @@ void explain_rest(const Options& options, const IdPlan& ids) {
 /// raised again: the maps have to be written.
 void take_owner(const examples::Owner& owner) {
     if (setresgid(-1U, owner.gid, -1U) != 0 || setresuid(-1U, owner.uid, -1U) != 0) {
-        examples::give_up("take the ids of --owner", std::to_string(owner.uid), errno,
-                          errno == EPERM ? "needs CAP_SETUID and CAP_SETGID" : "");
+        examples::die(examples::describe("take the ids of --owner", std::to_string(owner.uid),
+                                         errno,
+                                         errno == EPERM ? "needs CAP_SETUID and CAP_SETGID" : ""));
     }
-    examples::Capabilities{}.raise();
+    examples::raise_capabilities();
 }
 
 [[nodiscard]] auto join_as_owner(const Options& options, const nsjoin::Plan& plan)
@@ -175,38 +181,28 @@ void take_owner(const examples::Owner& owner) {
     if (options.owner && side && !side->is_child() &&
         (setresuid(-1U, options.caller_uid, -1U) != 0 ||
          setresgid(-1U, options.caller_gid, -1U) != 0)) {
-        examples::give_up("take the caller's ids back", "", errno);
+        examples::die(examples::describe("take the caller's ids back", "", errno));
     }
     return side;
 }
 
-[[nodiscard]] auto run(const Options& options, const IdPlan& ids, const nsjoin::Plan& plan) -> int {
-    const auto self = nsjoin::PidFd::open(getpid());
-    if (!self) {
-        return examples::complain(self.error());
-    }
+[[noreturn]] void run(const Options& options, const IdPlan& ids, const nsjoin::Plan& plan) {
+    const nsjoin::PidFd self = examples::take(nsjoin::PidFd::open(getpid()));
     examples::Pins pins{options};
-    examples::Signals signals{options.fork, options.forward_signals};
-    auto side = join_as_owner(options, plan);
-    if (!side) {
-        return examples::complain(side.error());
-    }
-    if (side->is_child()) {
-        examples::furnish(options, ids, *self);
+    const examples::Signals signals{options.fork, options.forward_signals};
+    nsjoin::Side side = examples::take(join_as_owner(options, plan));
+    if (side.is_child()) {
+        examples::furnish(options, ids, self);
         signals.restore();
         pins.await();
         pins.run(options.command);
         examples::execute(options.command);
     }
-    if (const auto pinned = pins.set(side->child()); !pinned) {
-        (void)side->child().wait();
-        return examples::complain(pinned.error());
+    if (const auto pinned = pins.set(side.child()); !pinned) {
+        (void)side.child().wait();
+        examples::die(pinned.error());
     }
-    const auto status = signals.wait(side->child());
-    if (!status) {
-        return examples::complain(status.error());
-    }
-    examples::end_as(*status);
+    examples::end_as(examples::take(signals.wait(side.child())));
 }
 
 } // namespace
@@ -214,18 +210,15 @@ void take_owner(const examples::Owner& owner) {
 auto main(int argc, char** argv) -> int {
     const Options options = examples::parse_create_options(argc, argv);
     if (options.help || options.version) {
-        std::fputs(options.help ? usage : "create from nsjoin 0.1.0, for unshare 2.41\n", stdout);
+        std::fputs(options.help ? usage : "create (nsjoin) 0.1.0\n", stdout);
         return EXIT_SUCCESS;
     }
     const IdPlan ids = examples::plan_ids(options);
-    const auto plan = nsjoin::Plan::from(make_draft(options, ids));
-    if (!plan) {
-        return examples::complain(plan.error());
-    }
+    const nsjoin::Plan plan = examples::take(nsjoin::Plan::from(make_draft(options, ids)));
     if (options.explain) {
-        std::fputs(nsjoin::explain(*plan).c_str(), stdout);
+        std::fputs(nsjoin::explain(plan).c_str(), stdout);
         explain_rest(options, ids);
         return EXIT_SUCCESS;
     }
-    return run(options, ids, *plan);
+    run(options, ids, plan);
 }

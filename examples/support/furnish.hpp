@@ -5,6 +5,7 @@
 #ifndef EXAMPLES_SUPPORT_FURNISH_HPP
 #define EXAMPLES_SUPPORT_FURNISH_HPP
 
+#include "ambient.hpp"
 #include "create_options.hpp"
 
 #include <nsjoin/credentials.hpp>
@@ -13,8 +14,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
-#include <cstring>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
@@ -26,16 +25,6 @@
 #include <unistd.h>
 
 namespace examples {
-
-/// Ends the process with a line that says what failed, on what, why, and what would mend it.
-[[noreturn]] inline void give_up(std::string_view what, std::string_view object, int code,
-                                 std::string_view mend = {}) {
-    _exit(complain(describe(what, object, code, mend)));
-}
-
-[[noreturn]] inline void give_up(const nsjoin::Error& error) {
-    _exit(complain(error));
-}
 
 /// Writes all of `text` at once, as the files of the kernel want it. Returns 0 or an errno.
 [[nodiscard]] inline auto write_file(const std::string& path, std::string_view text) -> int {
@@ -53,7 +42,7 @@ inline void write_own_maps(const OwnMaps& own) {
     };
     const auto put = [](const char* path, const std::string& text) {
         if (const int code = write_file(path, text); code != 0) {
-            give_up("write", path, code);
+            die(describe("write", path, code));
         }
     };
     if (own.uid) {
@@ -91,7 +80,7 @@ inline void leave_owner(const Options& options, const std::optional<nsjoin::NewU
                                                   inside(maps->gids, options.owner->gid)),
                                   .groups = nsjoin::Groups::keep()};
     if (const auto done = nsjoin::become(ids); !done) {
-        give_up(done.error());
+        die(done.error());
     }
 }
 
@@ -100,10 +89,11 @@ inline void leave_owner(const Options& options, const std::optional<nsjoin::NewU
 inline void set_propagation(const Options& options) {
     if (options.created.contains(nsjoin::Kind::mount) && options.propagation != 0 &&
         mount("none", "/", nullptr, options.propagation, nullptr) != 0) {
-        give_up("set the propagation of all mounts", "/", errno,
-                errno == EINVAL ? "the root directory is no mount point: the caller is in a chroot;"
-                                  " say --propagation unchanged"
-                                : "");
+        die(describe("set the propagation of all mounts", "/", errno,
+                     errno == EINVAL
+                         ? "the root directory is no mount point: the caller is in a chroot;"
+                           " say --propagation unchanged"
+                         : ""));
     }
 }
 
@@ -114,7 +104,7 @@ inline void isolate_mount_point(const Options& options, const char* where) {
     }
     // EINVAL: nothing is mounted there yet.
     if (mount("none", where, nullptr, private_mounts, nullptr) != 0 && errno != EINVAL) {
-        give_up("make the mount private", where, errno);
+        die(describe("make the mount private", where, errno));
     }
 }
 
@@ -124,10 +114,11 @@ inline void mount_proc(const Options& options) {
     }
     isolate_mount_point(options, options.proc);
     if (mount("proc", options.proc, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
-        give_up("mount proc", options.proc, errno,
-                errno == EPERM ? "a user namespace may mount it only if it owns the pid namespace "
-                                 "(--pid --fork) and no part of the caller's /proc is covered"
-                               : "");
+        die(describe("mount proc", options.proc, errno,
+                     errno == EPERM
+                         ? "a user namespace may mount it only if it owns the pid namespace "
+                           "(--pid --fork) and no part of the caller's /proc is covered"
+                         : ""));
     }
 }
 
@@ -135,36 +126,35 @@ inline void mount_proc(const Options& options) {
 inline void load_interpreter(const Options& options, const char* mount_point) {
     const std::string path = std::string{mount_point} + "/register";
     if (const int code = write_file(path, options.interpreter); code != 0) {
-        give_up("load the interpreter", options.interpreter, code,
-                code == EINVAL ? "say it as :NAME:TYPE:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS" : "");
+        die(describe("load the interpreter", options.interpreter, code,
+                     code == EINVAL ? "say it as :NAME:TYPE:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS"
+                                    : ""));
     }
 }
 
 inline void mount_binfmt_at(const char* where) {
     if (mount("binfmt_misc", where, "binfmt_misc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) !=
         0) {
-        give_up("mount binfmt_misc", where, errno,
-                errno == EPERM ? "a user namespace may mount it since Linux 6.7" : "");
+        die(describe("mount binfmt_misc", where, errno,
+                     errno == EPERM ? "a user namespace may mount it since Linux 6.7" : ""));
     }
 }
 
-/// Whether the kernel opens the interpreter when it is registered (flag F), so that it can be one
-/// from outside of the new root.
-[[nodiscard]] inline auto is_opened_at_once(std::string_view interpreter) -> bool {
-    const std::size_t flags = interpreter.rfind(':');
-    return flags != std::string_view::npos &&
-           interpreter.find('F', flags) != std::string_view::npos;
+/// Whether the interpreter has to be loaded before the root changes: the kernel opens one with flag
+/// F when it is registered, so that it can lie outside of the new root.
+[[nodiscard]] inline auto loads_outside(const Options& options) -> bool {
+    const std::string_view text{options.interpreter != nullptr ? options.interpreter : ""};
+    const std::size_t flags = text.rfind(':');
+    return options.root != nullptr && flags != std::string_view::npos &&
+           text.find('F', flags) != std::string_view::npos;
 }
 
-/// The interpreter that has to be loaded before the root changes. The mount stays: with the last
-/// one of the user namespace the interpreter would go.
+/// The mount stays: with the last one of the user namespace the interpreter would go.
 inline void load_outer_interpreter(const Options& options) {
-    if (options.interpreter == nullptr || options.root == nullptr ||
-        !is_opened_at_once(options.interpreter)) {
-        return;
+    if (loads_outside(options)) {
+        mount_binfmt_at(binfmt_directory);
+        load_interpreter(options, binfmt_directory);
     }
-    mount_binfmt_at(binfmt_directory);
-    load_interpreter(options, binfmt_directory);
 }
 
 inline void mount_binfmt(const Options& options) {
@@ -173,9 +163,7 @@ inline void mount_binfmt(const Options& options) {
     }
     isolate_mount_point(options, options.binfmt);
     mount_binfmt_at(options.binfmt);
-    const bool loaded = options.root != nullptr && options.interpreter != nullptr &&
-                        is_opened_at_once(options.interpreter);
-    if (options.interpreter != nullptr && !loaded) {
+    if (options.interpreter != nullptr && !loads_outside(options)) {
         load_interpreter(options, options.binfmt);
     }
 }
@@ -187,15 +175,16 @@ inline void mount_binfmt(const Options& options) {
 inline void change_directories(const Options& options) {
     if (options.root != nullptr) {
         if (chroot(options.root) != 0) {
-            give_up("change the root directory", options.root, errno,
-                    errno == EPERM ? "needs CAP_SYS_CHROOT: be root, or add --map-root-user" : "");
+            die(describe("change the root directory", options.root, errno,
+                         errno == EPERM ? "needs CAP_SYS_CHROOT: be root, or add --map-root-user"
+                                        : ""));
         }
         if (chdir("/") != 0) {
-            give_up("change the working directory", "/", errno);
+            die(describe("change the working directory", "/", errno));
         }
     }
     if (options.directory != nullptr && chdir(options.directory) != 0) {
-        give_up("change the working directory", options.directory, errno);
+        die(describe("change the working directory", options.directory, errno));
     }
 }
 
@@ -209,50 +198,23 @@ inline void take_ids(const Options& options) {
         ids.groups = nsjoin::Groups{std::vector<gid_t>{}};
     }
     if (const auto done = nsjoin::become(ids); !done) {
-        give_up(done.error());
+        die(done.error());
     }
 }
 
-class Capabilities {
-  public:
-    Capabilities() {
-        if (syscall(SYS_capget, &header_, words_.data()) != 0) {
-            give_up("read the capabilities", "", errno);
-        }
+/// Makes the permitted capabilities effective. capabilities(7).
+inline void raise_capabilities() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> words{};
+    bool done = syscall(SYS_capget, &header, words.data()) == 0;
+    for (auto& word : words) {
+        word.effective = word.permitted;
     }
-
-    /// Makes those that are permitted effective.
-    void raise() {
-        for (auto& word : words_) {
-            word.effective = word.permitted;
-        }
-        set();
+    done = done && syscall(SYS_capset, &header, words.data()) == 0;
+    if (!done) {
+        die(describe("make the capabilities effective", "", errno));
     }
-
-    /// Lets those that are permitted pass exec: inheritable and ambient. capabilities(7).
-    void keep() {
-        for (auto& word : words_) {
-            word.inheritable = word.permitted;
-        }
-        set();
-        for (unsigned number = 0; number < 64; ++number) {
-            if ((words_[number / 32].permitted >> (number % 32) & 1U) != 0 &&
-                prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) != 0) {
-                give_up("make a capability ambient", std::to_string(number), errno);
-            }
-        }
-    }
-
-  private:
-    void set() {
-        if (syscall(SYS_capset, &header_, words_.data()) != 0) {
-            give_up("set the capabilities", "", errno);
-        }
-    }
-
-    __user_cap_header_struct header_{_LINUX_CAPABILITY_VERSION_3, 0};
-    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> words_{};
-};
+}
 
 /// Sets the signal for the caller's death. Late, because the kernel forgets it when ids change. If
 /// the caller has died by now, there is nobody to run for.
@@ -261,7 +223,7 @@ inline void arm_death_signal(int number, const nsjoin::PidFd& caller) {
         return;
     }
     if (prctl(PR_SET_PDEATHSIG, number) != 0) {
-        give_up("set the signal for the caller's death", std::to_string(number), errno);
+        die(describe("set the signal for the caller's death", std::to_string(number), errno));
     }
     if (!caller.alive()) {
         _exit(EXIT_FAILURE);
@@ -275,7 +237,7 @@ inline void furnish(const Options& options, const IdPlan& ids, const nsjoin::Pid
     // Without --fork it is the command's children that are in the new pid namespace.
     if (options.created.contains(nsjoin::Kind::pid) && !options.fork &&
         unshare(CLONE_NEWPID) != 0) {
-        give_up("create pid", "", errno, errno == EPERM ? "needs CAP_SYS_ADMIN" : "");
+        die(describe("create pid", "", errno, errno == EPERM ? "needs CAP_SYS_ADMIN" : ""));
     }
     set_propagation(options);
     load_outer_interpreter(options);
@@ -284,7 +246,7 @@ inline void furnish(const Options& options, const IdPlan& ids, const nsjoin::Pid
     mount_binfmt(options);
     take_ids(options);
     if (options.keep_capabilities && options.created.contains(nsjoin::Kind::user)) {
-        Capabilities{}.keep();
+        keep_capabilities_over_exec();
     }
     // Without --fork the command stands for create, and they end together.
     arm_death_signal(options.fork ? options.death_signal : SIGKILL, caller);

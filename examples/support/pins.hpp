@@ -5,7 +5,6 @@
 #define EXAMPLES_SUPPORT_PINS_HPP
 
 #include "create_options.hpp"
-#include "furnish.hpp"
 
 #include <nsjoin/namespace_fd.hpp>
 #include <nsjoin/pipe.hpp>
@@ -31,11 +30,7 @@ class Pins {
         if (files_.empty()) {
             return;
         }
-        auto sockets = nsjoin::SocketPair::open(nsjoin::SocketKind::seqpacket);
-        if (!sockets) {
-            give_up(sockets.error());
-        }
-        sockets_ = *std::move(sockets);
+        sockets_ = take(nsjoin::SocketPair::open(nsjoin::SocketKind::seqpacket));
     }
 
     /// In the child: waits until all is pinned. Ends the child if it can't be.

@@ -220,6 +220,7 @@ enum class Reason : std::uint8_t {
     deadline_passed,      ///< the plan's deadline passed
     end_of_file,          ///< the other side closed before all was read
     init_has_no_sibling,  ///< pid 1 of a pid namespace can't use CLONE_PARENT
+    pending_pid,          ///< the caller's children would be the first in a new pid namespace
     many_threads,         ///< the caller has several threads, and would have to join itself
     outside_root,         ///< the working directory is outside the root directory
     already_reaped,       ///< someone else waited for the process and took its status

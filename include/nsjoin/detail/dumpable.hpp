@@ -46,6 +46,13 @@ class DumpableLock {
     auto operator=(const DumpableLock&) -> DumpableLock& = delete;
     auto operator=(DumpableLock&&) -> DumpableLock& = delete;
 
+    /// For a child: what it inherited is not its own, even where its pid is the same number in
+    /// another pid namespace.
+    static void forget() noexcept {
+        dumpable_state.lock.store(0);
+        dumpable_state.process = 0;
+    }
+
     /// Whether another thread has cleared the flag for a while: a copy of the process made now
     /// lacks it too.
     [[nodiscard]] static auto cleared() noexcept -> bool {

@@ -143,6 +143,7 @@ inline void join_and_make_child(Run& run) noexcept {
 
 /// The rest of the child: its steps, and the report. Ends the process on failure.
 inline void finish_child(Run& run) noexcept {
+    DumpableLock::forget();
     run.caller_end.reset();
     (void)call(SYS_set_robust_list, run.thread.robust_list, run.thread.robust_size);
     Result<void> done;
@@ -388,8 +389,12 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
 [[nodiscard]] inline auto attempt_one_call(Run& run, BorrowedFd target) noexcept
     -> Result<Outcome> {
     run.joining = run.plan.joined();
-    if (run.joining.contains(Kind::time) && time_is_own(run.plan.source(Kind::time))) {
-        run.joining = run.joining - Kind::time;
+    // To join one's own namespace is nothing, but for these: a mount namespace moves root and
+    // working directory all the same, and a process on the caller's memory can't join a time one.
+    for (const Kind kind : run.joining&(Kind::mount | Kind::time)) {
+        if (source_is_own(run.plan.source(kind), kind)) {
+            run.joining = run.joining - kind;
+        }
     }
     if (!run.joining.empty()) {
         run.calls.add({target.get(), run.joining});

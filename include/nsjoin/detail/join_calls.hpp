@@ -54,18 +54,33 @@ struct Candidate {
     }
 };
 
+/// stat(2) of a namespace of the calling thread: by its entry in /proc, or in a chroot without one
+/// by ioctl_pidfd(2) (Linux 6.11). Whether that went well.
+[[nodiscard]] inline auto stat_own(Kind kind, std::string_view name, struct stat& about) noexcept
+    -> bool {
+    Subject path{"/proc/thread-self/ns/"};
+    if (::stat(path.append(name).c_str(), &about) == 0) {
+        return true;
+    }
+    const OwnedFd self{static_cast<int>(call(SYS_pidfd_open, ::getpid(), 0U))};
+    const unsigned number = facts(kind).pidfd_ioctl + (name == facts(kind).name ? 0U : 1U);
+    const OwnedFd space{
+        static_cast<int>(call(SYS_ioctl, self.get(), pidfd_get_namespace | number, 0))};
+    return ::fstat(space.get(), &about) == 0;
+}
+
 /// Whether the descriptor is the caller's own namespace of the kind.
 [[nodiscard]] inline auto is_own(Kind kind, int fd) noexcept -> bool {
     // Where a kind moves only children, it is the children's namespace that counts.
-    Subject path{"/proc/thread-self/ns/"};
-    path.append(facts(kind).children_name.empty() ? facts(kind).name : facts(kind).children_name);
+    const std::string_view name =
+        facts(kind).children_name.empty() ? facts(kind).name : facts(kind).children_name;
 
     struct stat own {};
 
     struct stat other {};
 
-    return ::stat(path.c_str(), &own) == 0 && ::fstat(fd, &other) == 0 &&
-           own.st_ino == other.st_ino && own.st_dev == other.st_dev;
+    return stat_own(kind, name, own) && ::fstat(fd, &other) == 0 && own.st_ino == other.st_ino &&
+           own.st_dev == other.st_dev;
 }
 
 /// Finds out when a namespace can be joined: before the user namespace if the caller has the rights
@@ -78,13 +93,11 @@ struct Candidate {
     if (!privileged) {
         return When::after_user;
     }
-    // The owner is a descendant of the caller's user namespace, or the kernel says EPERM; a
-    // capability in a user namespace is one in all its descendants. user_namespaces(7).
+    // The kernel names the owner only if it is the caller's user namespace or a descendant, and a
+    // capability in a user namespace is one in all its descendants. user_namespaces(7). Where it
+    // does not, it may be an old kernel, a filter, or an owner outside.
     const OwnedFd owner{static_cast<int>(call(SYS_ioctl, fd, ns_get_userns, 0))};
-    if (owner.ok()) {
-        return When::before_user;
-    }
-    return owner.get() == -EPERM ? When::after_user : When::kernel_cannot_tell;
+    return owner.ok() ? When::before_user : When::kernel_cannot_tell;
 }
 
 /// Opens a namespace of a borrowed target. Errors: those of AnyNamespaceFd::open.

@@ -120,6 +120,10 @@ inline constexpr std::array errno_names{
     case Reason::init_has_no_sibling:
         return "the caller is pid 1 of its pid namespace, and its parent is outside: make the "
                "child the caller's own (ChildOf::caller)";
+    case Reason::pending_pid:
+        return "the caller has put its children into another pid namespace (unshare or setns of "
+               "pid), where the joiner would become init and end it: join before that, or in a "
+               "child";
     case Reason::many_threads:
         return "the caller itself would have to join, and has several threads: call before they "
                "are started, or make the child the caller's own (ChildOf::caller)";

@@ -203,6 +203,24 @@ struct Run {
     return ::stat("/proc/self/task", &tasks) == 0 ? static_cast<long>(tasks.st_nlink) - 2 : 1;
 }
 
+/// Refuses to join where the joiner, which ends soon, would be born into a pid namespace of its
+/// own: its end would be that of the namespace. pid_namespaces(7).
+[[nodiscard]] inline auto check_pending_pid(const Draft& plan) noexcept -> Result<void> {
+    struct stat own {};
+
+    struct stat of_children {};
+
+    if (plan.joined().empty() || plan.child_of == ChildOf::callers_parent ||
+        !stat_own(Kind::pid, "pid", own)) {
+        return {};
+    }
+    // The entry of a namespace that nobody is in yet can't be followed.
+    if (stat_own(Kind::pid, "pid_for_children", of_children) && own.st_ino == of_children.st_ino) {
+        return {};
+    }
+    return fail(Step::check_plan, Reason::pending_pid);
+}
+
 [[nodiscard]] inline auto check_parent(const Draft& plan, pid_t self) noexcept -> Result<void> {
     if (plan.child_of == ChildOf::caller) {
         return {};
@@ -223,6 +241,9 @@ struct Run {
     Result<void> done = check_values(plan);
     if (done) {
         done = check_parent(plan, run.self);
+    }
+    if (done) {
+        done = check_pending_pid(plan);
     }
     if (done && needs_proc(plan)) {
         Result<OwnedFd> proc = open_own_proc(run.self);
@@ -246,16 +267,14 @@ struct Run {
     return done;
 }
 
-/// Whether the caller's time namespace for children is the one that is to be joined: then joining
-/// it is nothing, and a process on the caller's memory, which can't join another, will do.
-[[nodiscard]] inline auto time_is_own(const JoinSource& source) noexcept -> bool {
+/// Whether the namespace that is to be joined is the caller's (for time, that of its children).
+[[nodiscard]] inline auto source_is_own(const JoinSource& source, Kind kind) noexcept -> bool {
     if (source.from == JoinSource::From::namespace_fd) {
-        return is_own(Kind::time, source.fd.get());
+        return is_own(kind, source.fd.get());
     }
-    const auto opened = open_target_namespace(source, Kind::time);
-    // A kernel without time namespaces has none that differs.
-    return opened ? is_own(Kind::time, opened->get())
-                  : opened.error().reason == Reason::no_such_kind;
+    const auto opened = open_target_namespace(source, kind);
+    // A kernel without namespaces of the kind has none that differs.
+    return opened ? is_own(kind, opened->get()) : opened.error().reason == Reason::no_such_kind;
 }
 
 [[nodiscard]] inline auto choose_joiner(const Run& run) noexcept -> Joiner {
