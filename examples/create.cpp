@@ -189,7 +189,7 @@ void take_owner(const examples::Owner& owner) {
 [[noreturn]] void run(const Options& options, const IdPlan& ids, const nsjoin::Plan& plan) {
     const nsjoin::PidFd self = examples::take(nsjoin::PidFd::open(getpid()));
     examples::Pins pins{options};
-    const examples::Signals signals{options.fork, options.forward_signals};
+    const examples::CreateSignals signals{options.fork, options.forward_signals};
     nsjoin::Side side = examples::take(join_as_owner(options, plan));
     if (side.is_child()) {
         examples::furnish(options, ids, self);

@@ -347,13 +347,14 @@ void take_environment(Target& target) {
         // Where setgroups is denied inside, they have to be dropped out here.
         (void)setgroups(0, nullptr);
     }
-    (void)std::signal(SIGCHLD, SIG_DFL); // ignored, it would take the command's status away
     const nsjoin::PidFd caller = take(nsjoin::PidFd::open(getpid()));
+    const examples::Signals signals;
     auto side = take(nsjoin::join_and_clone(plan));
     if (side.is_child()) {
+        signals.restore();
         run_inside(inside, caller, options.command);
     }
-    examples::end_as(take(examples::attend(side.child())));
+    examples::end_as(take(signals.attend(side.child())));
 }
 
 } // namespace

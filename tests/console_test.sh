@@ -131,8 +131,9 @@ shell $running "${mark}6"
 send \x03
 expect code 130
 expect [$outer]$ 
-send $work/console bash -c 'trap "echo cau""ght" INT; echo re''ady; read x; echo "read \$x"'; echo "code \$?"\r
+send $work/console bash -c 'trap "echo cau""ght" INT; echo re''ady; read x; echo "read \$x"' ${mark}8; echo "code \$?"\r
 expect ready
+shell $running "bash -c trap.*${mark}8"
 send \x03
 expect caught
 send two\r

@@ -2,6 +2,7 @@
 // enter_probe [MODE ARGUMENT...]: small programs for the tests of enter; see main(). Without an
 // argument prints the inodes of the namespaces that it is in, on one line, and needs no /proc.
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -41,8 +42,10 @@ auto print_namespaces() -> int {
 
 /// How a command ends, which a shell does not tell apart: "exit N" or "signal N".
 auto print_end(char** command) -> int {
+    const auto on_child = std::signal(SIGCHLD, SIG_DFL); // ignored, it would take the status away
     const pid_t child = fork();
     if (child == 0) {
+        std::signal(SIGCHLD, on_child);
         execvp(*command, command);
         _exit(99);
     }

@@ -50,13 +50,25 @@ auto reads_memory(pid_t pid) -> bool {
     return ::process_vm_readv(pid, &local, 1, &remote, 1, 0) == 1;
 }
 
+/// Attaches, and lets go again: a traced process could not be waited for by its parent.
+auto seizes(pid_t pid) -> bool {
+    if (::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) != 0) {
+        return false;
+    }
+    ::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr);
+    (void)support::eventually([pid] { return ::waitpid(pid, nullptr, WNOHANG | __WALL) == pid; },
+                              std::chrono::milliseconds{200});
+    ::ptrace(PTRACE_DETACH, pid, nullptr, nullptr);
+    return true;
+}
+
 /// Tries everything on a process; the bit of each attack that works.
 auto attack(pid_t pid) -> unsigned {
     const std::string proc = "/proc/" + std::to_string(pid) + "/";
     const std::array<bool, attacks.size()> worked{
         opens(proc + "fd/0", O_PATH),  opens(proc + "root", O_PATH),
         opens(proc + "exe", O_RDONLY), opens(proc + "cwd", O_PATH),
-        opens(proc + "mem", O_RDWR),   ::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) == 0,
+        opens(proc + "mem", O_RDWR),   seizes(pid),
         steals_descriptor(pid),        reads_memory(pid),
     };
     unsigned bits = 0;
@@ -101,9 +113,9 @@ struct Attacked {
     unsigned bits = 0; ///< of the attacks that worked, at any time
 };
 
-/// Runs the plan as uid `uid` and attacks, at each system call, every process that it makes, from
+/// Runs the plan and attacks, at each system call, every process that it makes, from
 /// its first setns on; the child's own calls after the return included.
-auto attacked(const Attacker& attacker, uid_t uid, const nsjoin::Plan& plan) -> Attacked {
+auto attacked(const Attacker& attacker, const nsjoin::Plan& plan) -> Attacked {
     Attacked result;
     bool joins = false;
     support::Supervisor supervisor;
@@ -123,7 +135,6 @@ auto attacked(const Attacker& attacker, uid_t uid, const nsjoin::Plan& plan) -> 
             joins = joins || (held.number == SYS_setns && !held.is_main);
             return 0;
         });
-    (void)uid;
     return result;
 }
 
@@ -151,12 +162,14 @@ auto withstands(uid_t uid, pid_t target_pid, const Attacker& attacker) -> int {
             short_way.keep_ids(),
         };
         for (const nsjoin::Plan& plan : plans) {
-            const Attacked result = attacked(attacker, uid, plan);
+            const Attacked result = attacked(attacker, plan);
             const std::string names = names_of(result.bits);
-            std::fprintf(result.bits == 0 ? stdout : stderr, "%s", names.c_str());
+            if (!names.empty()) {
+                std::fprintf(stderr, "the container's root could: %s\n", names.c_str());
+            }
             CHILD_CHECK(result.exit_code == 0);
             CHILD_CHECK(result.tries > 5);
-            CHILD_CHECK(result.bits == 0);
+            CHILD_CHECK(names.empty());
         }
         return 0;
     });
@@ -447,17 +460,22 @@ TEST_CASE("CVE-2017-5226: with a console or a session, the caller's terminal is 
     const int code = support::run_in_child([] {
         CHILD_CHECK(::setsid() > 0);
         const auto own = nsjoin::Console::open();
-        CHILD_CHECK(own && nsjoin::take_console(own->peer.fd()));
+        CHILD_CHECK(own && ::ioctl(own->peer.fd().get(), TIOCSCTTY, 0) == 0);
+        ::signal(SIGHUP, SIG_IGN); // when the terminal goes away at the end
         const auto other = nsjoin::Console::open();
         CHILD_CHECK(other);
         const auto cut_off = [&own] {
             CHILD_CHECK(::getsid(0) == ::getpid());
             char c = 'x';
-            ::prctl(PR_CAPBSET_DROP, 21, 0, 0, 0);
             CHILD_CHECK(nsjoin::become({.uid = 1000, .gid = 1000}));
             CHILD_CHECK(::ioctl(own->peer.fd().get(), TIOCSTI, &c) == -1);
             return 0;
         };
+        // Without a session of its own, the child types into the caller's terminal if it is let.
+        CHILD_CHECK(support::went_well(support::run(nsjoin::JoinPlan{}, [&own] {
+            char c = 'x';
+            return ::ioctl(own->peer.fd().get(), TIOCSTI, &c);
+        })));
         const auto console = nsjoin::JoinPlan{}.console(other->peer.fd());
         CHILD_CHECK(support::went_well(support::run(console, cut_off)));
         CHILD_CHECK(support::went_well(support::run(nsjoin::JoinPlan{}.new_session(), cut_off)));

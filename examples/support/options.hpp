@@ -110,28 +110,51 @@ inline constexpr std::uint64_t last_id = 4'294'967'294; ///< the next one means 
            info.si_pid != 0;
 }
 
-/// Waits until the child ends. Meanwhile stops when it stops, and continues it when continued; what
-/// processes send is passed on, but not what the child itself sent its group. A signal from the
-/// terminal reaches the child by itself. Leaves every signal blocked.
-[[nodiscard]] inline auto attend(const nsjoin::PidFd& child) -> nsjoin::Result<nsjoin::ExitStatus> {
-    sigset_t all;
-    sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, nullptr);
-    while (child.alive()) {
-        if (has_stopped(child)) {
-            (void)raise(SIGSTOP);
-            (void)child.send_signal(SIGCONT);
-            continue;
-        }
-        siginfo_t info{};
-        const int number = sigwaitinfo(&all, &info);
-        const bool sent = number > 0 && info.si_code <= 0 && info.si_pid != child.pid();
-        if (sent && number != SIGCHLD) {
-            (void)child.send_signal(number);
-        }
+/// The signals of the command's parent: all blocked, from before there is a child, so that none is
+/// lost or ends the parent alone.
+class Signals {
+  public:
+    Signals() {
+        // An ignored SIGCHLD is not sent at all, and takes the child's status away.
+        ignored_ = std::signal(SIGCHLD, SIG_DFL) == SIG_IGN;
+        sigfillset(&all_);
+        sigprocmask(SIG_BLOCK, &all_, &before_);
     }
-    return child.wait();
-}
+
+    /// In the child: all as it was.
+    void restore() const {
+        if (ignored_) {
+            (void)std::signal(SIGCHLD, SIG_IGN);
+        }
+        sigprocmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+    /// Waits until the child ends. Meanwhile stops when it stops, and continues it when continued;
+    /// what processes send is passed on, but not what the child itself sent its group. A signal
+    /// from the terminal reaches the child by itself.
+    [[nodiscard]] auto attend(const nsjoin::PidFd& child) const
+        -> nsjoin::Result<nsjoin::ExitStatus> {
+        while (child.alive()) {
+            if (has_stopped(child)) {
+                (void)raise(SIGSTOP);
+                (void)child.send_signal(SIGCONT);
+                continue;
+            }
+            siginfo_t info{};
+            const int number = sigwaitinfo(&all_, &info);
+            const bool sent = number > 0 && info.si_code <= 0 && info.si_pid != child.pid();
+            if (sent && number != SIGCHLD) {
+                (void)child.send_signal(number);
+            }
+        }
+        return child.wait();
+    }
+
+  private:
+    sigset_t all_{};
+    sigset_t before_{};
+    bool ignored_ = false;
+};
 
 /// Ends this process as the child ended: with its exit code, or by the same signal.
 [[noreturn]] inline void end_as(const nsjoin::ExitStatus& status) {
@@ -143,7 +166,7 @@ inline constexpr std::uint64_t last_id = 4'294'967'294; ///< the next one means 
         sigset_t only;
         sigemptyset(&only);
         sigaddset(&only, status.signal());
-        sigprocmask(SIG_UNBLOCK, &only, nullptr);
+        sigprocmask(SIG_UNBLOCK, &only, nullptr); // here it ends, for the signal was blocked
     }
     std::exit(status.exit_code());
 }

@@ -1,0 +1,18 @@
+// expect: nsjoin: the plan joins this kind twice
+#include <nsjoin/plan.hpp>
+
+using nsjoin::Kind;
+
+[[maybe_unused]] auto build(const nsjoin::PidFd& target, const nsjoin::NamespaceFd<Kind::net>& net,
+                            const nsjoin::NamespaceFd<Kind::uts>& uts) -> nsjoin::Plan {
+    (void)target, (void)net, (void)uts;
+#ifdef NSJOIN_REJECT
+    return nsjoin::JoinPlan{}
+        .join(target, nsjoin::kinds<Kind::net>)
+        .join(target, nsjoin::all_kinds);
+#else
+    return nsjoin::JoinPlan{}
+        .join(target, nsjoin::kinds<Kind::net>)
+        .join(target, nsjoin::kinds<Kind::ipc>);
+#endif
+}
