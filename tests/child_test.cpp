@@ -310,8 +310,10 @@ TEST_CASE("name: up to fifteen bytes") {
     CHECK(support::went_well(support::run(nsjoin::JoinPlan{}.name("crun-init"), [] {
         return support::slurp("/proc/self/comm") == "crun-init\n" ? 0 : 1;
     })));
-    const auto ran = support::run(nsjoin::JoinPlan{}.name("sixteen-letters!"), [] { return 0; });
-    CHECK(support::failed_with(ran, Step::check_plan, Reason::bad_value));
+    const auto name = nsjoin::ProcessName::from("sixteen-letters!");
+    REQUIRE(!name);
+    CHECK(name.error().step == Step::check_plan);
+    CHECK(name.error().reason == Reason::bad_value);
 }
 
 namespace {

@@ -4,14 +4,64 @@
 
 #include <nsjoin/fd.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
-#include <vector>
 
 namespace nsjoin {
+
+namespace detail {
+
+/// Owned ids, in memory of malloc(3): std::vector needs the C++ run-time library, which a program
+/// linked as C does not have. Running out of memory ends the program.
+class GidList {
+  public:
+    GidList() noexcept = default;
+
+    explicit GidList(std::span<const gid_t> ids) noexcept : size_{ids.size()} {
+        if (size_ != 0) {
+            ids_.reset(static_cast<gid_t*>(std::calloc(size_, sizeof(gid_t)))); // NOLINT(*-malloc)
+            expect(ids_ != nullptr);
+            std::copy(ids.begin(), ids.end(), ids_.get());
+        }
+    }
+
+    GidList(const GidList& other) noexcept : GidList{other.view()} {}
+
+    GidList(GidList&& other) noexcept
+        : ids_{std::move(other.ids_)}, size_{std::exchange(other.size_, 0)} {}
+
+    auto operator=(GidList other) noexcept -> GidList& {
+        ids_ = std::move(other.ids_);
+        size_ = other.size_;
+        return *this;
+    }
+
+    ~GidList() = default;
+
+    [[nodiscard]] auto view() const noexcept -> std::span<const gid_t> {
+        return {ids_.get(), size_};
+    }
+
+    [[nodiscard]] friend auto operator==(const GidList& a, const GidList& b) noexcept -> bool {
+        return std::equal(a.view().begin(), a.view().end(), b.view().begin(), b.view().end());
+    }
+
+  private:
+    struct Free {
+        void operator()(gid_t* ids) const noexcept { std::free(ids); } // NOLINT(*-malloc)
+    };
+
+    std::unique_ptr<gid_t[], Free> ids_; // NOLINT(*-avoid-c-arrays): how unique_ptr says "many"
+    std::size_t size_ = 0;
+};
+
+} // namespace detail
 
 /// What becomes of the supplementary groups.
 class Groups {
@@ -20,9 +70,11 @@ class Groups {
     Groups() noexcept = default;
 
     /// Exactly these, in this order.
-    Groups(std::initializer_list<gid_t> ids) : Groups{std::vector<gid_t>{ids}} {}
+    Groups(std::initializer_list<gid_t> ids) noexcept
+        : Groups{std::span<const gid_t>{ids.begin(), ids.size()}} {}
 
-    explicit Groups(std::vector<gid_t> ids) : policy_{Policy::set}, ids_{std::move(ids)} {}
+    /// Exactly these, in this order, copied; at most 65536 (NGROUPS_MAX). setgroups(2).
+    explicit Groups(std::span<const gid_t> ids) noexcept : policy_{Policy::set}, ids_{ids} {}
 
     /// As they are.
     [[nodiscard]] static auto keep() noexcept -> Groups {
@@ -35,7 +87,7 @@ class Groups {
 
     [[nodiscard]] auto dropped() const noexcept -> bool { return policy_ == Policy::drop; }
 
-    [[nodiscard]] auto ids() const noexcept -> std::span<const gid_t> { return ids_; }
+    [[nodiscard]] auto ids() const noexcept -> std::span<const gid_t> { return ids_.view(); }
 
     [[nodiscard]] friend auto operator==(const Groups&, const Groups&) noexcept -> bool = default;
 
@@ -43,7 +95,7 @@ class Groups {
     enum class Policy : std::uint8_t { drop, keep, set };
 
     Policy policy_ = Policy::drop;
-    std::vector<gid_t> ids_;
+    detail::GidList ids_;
 };
 
 /// The ids of a process, as its user namespace numbers them. An id that is not named stays.
@@ -61,8 +113,10 @@ namespace detail {
 [[nodiscard]] inline auto id_error(Step step, long code, std::string_view what,
                                    std::int64_t id) noexcept -> tl::unexpected<Error> {
     // The kernel says EINVAL for an id that the user namespace's maps do not have.
-    Error error{step, code == -EINVAL ? Reason::id_not_mapped : Reason::system,
-                static_cast<std::int32_t>(-code), Subject{what}};
+    const Reason reason = code == -EINVAL ? Reason::id_not_mapped
+                          : code == 0     ? Reason::ids_differ
+                                          : Reason::system;
+    Error error{step, reason, static_cast<std::int32_t>(-code), Subject{what}};
     error.subject.append(id);
     return tl::unexpected<Error>{error};
 }

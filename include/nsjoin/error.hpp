@@ -209,6 +209,7 @@ enum class Reason : std::uint8_t {
     map_overlap,          ///< two extents share an id
     map_too_long,         ///< more than 340 extents
     id_not_mapped,        ///< an id that the user namespace's maps do not have
+    ids_differ,           ///< the process has other ids than it took
     groups_denied,        ///< setgroups is denied in the user namespace
     not_a_terminal,       ///< the console is no terminal
     not_procfs,           ///< /proc is not the kernel's

@@ -2,10 +2,9 @@
 #ifndef NSJOIN_FD_HPP
 #define NSJOIN_FD_HPP
 
+#include <nsjoin/detail/contract.hpp>
 #include <nsjoin/detail/syscall.hpp>
 #include <nsjoin/error.hpp>
-
-#include <gsl/assert>
 
 #include <fcntl.h>
 #include <utility>
@@ -86,7 +85,7 @@ class [[nodiscard]] OwnedFd {
 
     /// Closes what is owned, then owns `fd`.
     void reset(int fd = -1) noexcept {
-        Expects(fd == -1 || fd != fd_);
+        detail::expect(fd == -1 || fd != fd_);
         if (fd_ >= 0) {
             const detail::ErrnoKeeper keep_errno;
             detail::close_once(fd_);

@@ -2,9 +2,8 @@
 #ifndef NSJOIN_ID_MAP_HPP
 #define NSJOIN_ID_MAP_HPP
 
+#include <nsjoin/detail/contract.hpp>
 #include <nsjoin/error.hpp>
-
-#include <gsl/assert>
 
 #include <algorithm>
 #include <array>
@@ -34,7 +33,7 @@ namespace detail {
 /// Not constexpr: a broken map in a constant expression does not compile, and the compiler's
 /// message shows this name. At run time it ends the program, as every broken precondition does.
 inline void id_map_is_empty_or_has_an_empty_overlapping_or_overflowing_extent() noexcept {
-    Expects(false);
+    expect(false);
 }
 
 [[nodiscard]] constexpr auto overlap(std::uint32_t a, std::uint32_t a_count, std::uint32_t b,

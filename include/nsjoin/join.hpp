@@ -66,7 +66,7 @@ class [[nodiscard]] Side {
     if (result->pid == 0) {
         return Side{};
     }
-    return Side{PidFd{std::move(result->pidfd), result->pid}};
+    return Side{PidFd{OwnedFd{result->pidfd}, result->pid}};
 }
 
 } // namespace nsjoin

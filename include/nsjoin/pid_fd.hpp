@@ -2,9 +2,9 @@
 #ifndef NSJOIN_PID_FD_HPP
 #define NSJOIN_PID_FD_HPP
 
+#include <nsjoin/detail/clock.hpp>
 #include <nsjoin/fd.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <ctime>
@@ -115,15 +115,11 @@ class [[nodiscard]] PidFd {
 
   private:
     [[nodiscard]] auto ended_within(std::chrono::milliseconds timeout) const noexcept -> bool {
-        using std::chrono::milliseconds;
-        using Clock = std::chrono::steady_clock;
-        const auto end = Clock::now() + timeout;
-        auto left = timeout;
+        const detail::Deadline deadline{timeout};
         for (;;) {
             pollfd entry{fd_.get(), POLLIN, 0};
-            timespec span{left.count() / 1000, (left.count() % 1000) * 1'000'000};
-            const long ready = detail::call(
-                SYS_ppoll, &entry, 1UL, timeout < milliseconds{0} ? nullptr : &span, nullptr, 0UL);
+            const detail::PollTimeout left{deadline.left()};
+            const long ready = detail::call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL);
             if (ready > 0) {
                 return true;
             }
@@ -133,7 +129,6 @@ class [[nodiscard]] PidFd {
             if (ready != -EINTR) {
                 return true; // let waitid(2) say what is wrong
             }
-            left = std::max(milliseconds{0}, std::chrono::ceil<milliseconds>(end - Clock::now()));
         }
     }
 

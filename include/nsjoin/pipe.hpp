@@ -4,8 +4,6 @@
 
 #include <nsjoin/fd.hpp>
 
-#include <gsl/assert>
-
 #include <array>
 #include <csignal>
 #include <cstddef>

@@ -8,10 +8,10 @@
 #include <nsjoin/order.hpp>
 #include <nsjoin/pid_fd.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <utility>
 
@@ -26,6 +26,50 @@ struct TimeOffsets {
 
     [[nodiscard]] friend constexpr auto operator==(TimeOffsets, TimeOffsets) noexcept
         -> bool = default;
+};
+
+/// The name of a process, as top(1) shows it: at most 15 bytes, without NUL. PR_SET_NAME(2const).
+class ProcessName {
+  public:
+    static constexpr std::size_t capacity = 15;
+
+    /// No name.
+    constexpr ProcessName() noexcept = default;
+
+    /// A literal; one that is too long does not compile.
+    template <std::size_t Size>
+    // NOLINTNEXTLINE(*-explicit-*,*-avoid-c-arrays): a literal is what it says
+    constexpr ProcessName(const char (&text)[Size]) noexcept {
+        static_assert(Size <= capacity + 1, "nsjoin: a process name has at most 15 bytes");
+        assign({&text[0], Size - 1});
+    }
+
+    /// A name that is known only at run time. Error: bad_value.
+    [[nodiscard]] static constexpr auto from(std::string_view text) noexcept
+        -> Result<ProcessName> {
+        if (text.size() > capacity || text.find('\0') != std::string_view::npos) {
+            Subject subject{"a process name has at most 15 bytes and no NUL, not "};
+            subject.append(static_cast<std::int64_t>(text.size())).append(" bytes");
+            return tl::unexpected<Error>{Error{Step::check_plan, Reason::bad_value, 0, subject}};
+        }
+        ProcessName name;
+        name.assign(text);
+        return name;
+    }
+
+    [[nodiscard]] constexpr auto empty() const noexcept -> bool { return text_.front() == '\0'; }
+
+    [[nodiscard]] constexpr auto c_str() const noexcept -> const char* { return text_.data(); }
+
+    [[nodiscard]] friend constexpr auto operator==(const ProcessName&, const ProcessName&) noexcept
+        -> bool = default;
+
+  private:
+    constexpr void assign(std::string_view text) noexcept {
+        std::copy(text.begin(), text.end(), text_.begin());
+    }
+
+    std::array<char, capacity + 1> text_{};
 };
 
 /// Whose child the child is.
@@ -74,7 +118,7 @@ struct Draft {
     BorrowedFd working_directory{};     ///< a directory, inside the root
     BorrowedFd cgroup{};                ///< a directory of a cgroup v1 or v2 file system
     std::optional<int> oom_score_adj{}; ///< -1000 to 1000; proc_pid_oom_score_adj(5)
-    std::string name{};                 ///< the process name, at most 15 bytes; empty: as it is
+    ProcessName name{};                 ///< empty: as it is
     int death_signal = 0;               ///< PR_SET_PDEATHSIG(2const), or 0
     ChildOf child_of = ChildOf::caller;
     /// How long the steps may take at most; zero: as long as they do.
@@ -178,15 +222,18 @@ namespace detail {
     if (draft.oom_score_adj && (*draft.oom_score_adj < -1000 || *draft.oom_score_adj > 1000)) {
         return out_of_range("oom_score_adj is -1000 to 1000, not ", *draft.oom_score_adj);
     }
-    if (draft.name.size() > 15) {
-        return out_of_range("a process name has at most 15 bytes, not ",
-                            static_cast<std::int64_t>(draft.name.size()));
-    }
     if (draft.death_signal < 0 || draft.death_signal > 64) {
         return out_of_range("a signal is 1 to 64, not ", draft.death_signal);
     }
     if (draft.deadline.count() < 0) {
         return out_of_range("a deadline is positive, not (ms) ", draft.deadline.count());
+    }
+    constexpr std::uint32_t no_change = 0xFFFF'FFFF; // what setresuid(2) takes it for
+    if (draft.credentials && draft.credentials->uid == no_change) {
+        return out_of_range("no user has uid ", no_change);
+    }
+    if (draft.credentials && draft.credentials->gid == no_change) {
+        return out_of_range("no group has gid ", no_change);
     }
     if (draft.credentials && draft.maps) {
         return check_mapped(*draft.maps, *draft.credentials);
@@ -388,9 +435,9 @@ class [[nodiscard]] JoinPlan {
         return say<detail::said_oom>([value](Draft& draft) { draft.oom_score_adj = value; });
     }
 
-    /// The child's name, at most 15 bytes. PR_SET_NAME(2const).
-    [[nodiscard]] auto name(std::string_view text) const {
-        return say<detail::said_name>([text](Draft& draft) { draft.name = text; });
+    /// The child's name. PR_SET_NAME(2const).
+    [[nodiscard]] auto name(ProcessName name) const {
+        return say<detail::said_name>([name](Draft& draft) { draft.name = name; });
     }
 
     /// The signal that the child gets when the thread that calls join_and_clone() ends.

@@ -25,7 +25,7 @@ class SmallPath {
     explicit SmallPath(std::string_view text) noexcept { append(text); }
 
     auto append(std::string_view text) noexcept -> SmallPath& {
-        Expects(text.size() < text_.size() - length_);
+        expect(text.size() < text_.size() - length_);
         length_ += text.copy(text_.data() + length_, text.size());
         return *this;
     }

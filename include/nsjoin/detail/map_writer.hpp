@@ -15,7 +15,7 @@ namespace nsjoin::detail {
 class MapText {
   public:
     void append(std::string_view text) noexcept {
-        Expects(length_ + text.size() < text_.size());
+        expect(length_ + text.size() < text_.size());
         std::memcpy(&text_[length_], text.data(), text.size());
         length_ += text.size();
     }
@@ -118,7 +118,7 @@ inline void execute_helper(Helper& helper) noexcept {
     }
     writer.reset();
     const PidFd process{OwnedFd{pidfd}, static_cast<pid_t>(pid)};
-    auto ended = process.wait(time_left(run));
+    auto ended = process.wait(run.deadline.left());
     if (!ended && ended.error().reason == Reason::deadline_passed) {
         (void)process.send_signal(SIGKILL);
         (void)process.wait();
