@@ -114,7 +114,9 @@ auto run_denied(const nsjoin::Plan& plan, long number, int error) -> int {
         const support::CallerState state;
         int code = -1;
         std::thread{[&] {
-            code = support::deny_syscall(number, error) ? run_cleanly(plan) : 2;
+            // The thread's heap, made before mmap is denied.
+            const std::string heap(4096, 'x');
+            code = !heap.empty() && support::deny_syscall(number, error) ? run_cleanly(plan) : 2;
         }}.join();
         const bool holds = state.holds();
         support::reap_strays({});

@@ -70,12 +70,13 @@ class NotDumpable {
   public:
     explicit NotDumpable(pid_t self) noexcept : self_{self} {
         const DumpableLock lock{self_};
-        if (dumpable_state.holders++ == 0) {
-            dumpable_state.was_dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
-            if (dumpable_state.was_dumpable) {
-                (void)call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-            }
+        if (dumpable_state.holders == 0) {
+            const long before = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+            dumpable_state.was_dumpable = before == 1;
+            failed_ = before == 1 ? call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) : before;
         }
+        held_ = failed_ >= 0;
+        dumpable_state.holders += held_ ? 1 : 0;
     }
 
     ~NotDumpable() {
@@ -86,7 +87,10 @@ class NotDumpable {
         // A change of credentials in the other process has cleared the flag of the shared memory
         // too, so it is set again and not only left alone.
         if (--dumpable_state.holders == 0 && dumpable_state.was_dumpable) {
-            (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+            // Once more if it fails: nothing else gives the flag back.
+            if (call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
+                (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+            }
         }
     }
 
@@ -95,12 +99,16 @@ class NotDumpable {
     auto operator=(const NotDumpable&) -> NotDumpable& = delete;
     auto operator=(NotDumpable&&) -> NotDumpable& = delete;
 
+    /// Why the flag could not be cleared, negative; else 0 or more.
+    [[nodiscard]] auto failed() const noexcept -> long { return failed_ < 0 ? failed_ : 0; }
+
     /// For a child that got a copy of this object: it stays not dumpable.
     void stay() noexcept { held_ = false; }
 
   private:
     pid_t self_;
-    bool held_ = true;
+    bool held_ = false;
+    long failed_ = 0;
 };
 
 } // namespace nsjoin::detail

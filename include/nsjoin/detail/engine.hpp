@@ -13,9 +13,10 @@
 
 namespace nsjoin::detail {
 
-/// What a run comes to: in the child nothing, in the caller the child.
+/// What a run comes to: in the child nothing, in the caller the child, whose pidfd is the caller's
+/// to own. A plain number, because without exceptions a tl::expected is assigned by copying.
 struct Outcome {
-    OwnedFd pidfd;
+    int pidfd = -1;
     pid_t pid = 0;
 };
 
@@ -189,6 +190,9 @@ inline void finish_child(Run& run) noexcept {
 [[nodiscard]] inline auto start_on_this_memory(Run& run) noexcept -> Result<void> {
     int pidfd = -1;
     NotDumpable not_dumpable{run.self};
+    if (not_dumpable.failed() != 0) {
+        return outcome(Step::clear_dumpable, not_dumpable.failed());
+    }
     const long pid = run_on_this_memory(join_and_make_child, run, clone_files, pidfd,
                                         run.into_cgroup ? run.plan.cgroup.get() : -1);
     if (pid < 0) {
@@ -201,6 +205,25 @@ inline void finish_child(Run& run) noexcept {
     }
     const PidFd joiner{std::move(joiner_fd), static_cast<pid_t>(pid)};
     return take_handover(run, joiner.wait());
+}
+
+/// Gets a pidfd of the child whose own is in the table of a joiner that has ended. The child waits
+/// for a word of the caller, so its pid is still its own; on failure it is ended.
+[[nodiscard]] inline auto pin_child(Run& run) noexcept -> Result<void> {
+    run.handover->child_pidfd = -1;
+    if (run.handover->child <= 0) {
+        return {};
+    }
+    const long pidfd = call(SYS_pidfd_open, run.handover->child, 0U);
+    if (pidfd < 0) {
+        run.child_end.reset();
+        (void)call(SYS_shutdown, run.caller_end.get(), SHUT_RDWR);
+        (void)call_again(SYS_wait4, run.handover->child, nullptr, wait_all, nullptr);
+        run.handover->child = 0;
+        return outcome(Step::open_pidfd, pidfd);
+    }
+    run.handover->child_pidfd = static_cast<int>(pidfd);
+    return {};
 }
 
 /// Joins in a copy of the caller. Returns in the caller and in the child.
@@ -223,22 +246,18 @@ inline void finish_child(Run& run) noexcept {
         return {};
     }
     const PidFd joiner{OwnedFd{pidfd}, static_cast<pid_t>(pid)};
-    Result<ExitStatus> status = joiner.wait(time_left(run));
+    Result<ExitStatus> status = joiner.wait(run.deadline.left());
     const bool late = !status && status.error().reason == Reason::deadline_passed;
     if (late) {
         (void)joiner.send_signal(SIGKILL);
         status = joiner.wait();
     }
-    // The descriptor that the joiner got is in its own table. The child waits for a word of the
-    // caller, so its pid is still its own.
-    run.handover->child_pidfd =
-        run.handover->child > 0
-            ? static_cast<int>(std::max(-1L, call(SYS_pidfd_open, run.handover->child, 0U)))
-            : -1;
+    const Result<void> pinned = pin_child(run);
     if (late) {
         return fail(run.handover->step, Reason::deadline_passed);
     }
-    return take_handover(run, status);
+    const Result<void> taken = take_handover(run, status);
+    return taken ? pinned : taken;
 }
 
 [[nodiscard]] inline auto start(Run& run) noexcept -> Result<void> {
@@ -264,10 +283,8 @@ inline void finish_child(Run& run) noexcept {
                                   pollfd{child.fd().get(), POLLIN, 0}};
     long ready = -EINTR;
     while (ready == -EINTR) {
-        const auto left = time_left(run);
-        const timespec span{left.count() / 1000, (left.count() % 1000) * 1'000'000};
-        ready = call(SYS_ppoll, entries.data(), entries.size(),
-                     left < std::chrono::milliseconds{0} ? nullptr : &span, nullptr, 0UL);
+        const PollTimeout left{run.deadline.left()};
+        ready = call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
     }
     if (ready == 0) {
         return fail(Step::report, Reason::deadline_passed);
@@ -284,6 +301,26 @@ inline void finish_child(Run& run) noexcept {
     return {};
 }
 
+/// Tells the child to go on, and gives it the file of its time offsets where it could not open it.
+[[nodiscard]] inline auto send_go(const Run& run, const PidFd& child) noexcept -> Result<void> {
+    long sent = 0;
+    if (run.route.offsets_by_caller) {
+        const Result<OwnedFd> offsets =
+            open_child_file(Step::open_time_offsets, run, child, "timens_offsets");
+        if (!offsets) {
+            return tl::unexpected<Error>{offsets.error()};
+        }
+        const Result<void> given = send_descriptor(run.caller_end.borrow(), offsets->borrow());
+        sent = given ? 0 : -given.error().code;
+    } else {
+        const Message go;
+        sent =
+            call_again(SYS_sendto, run.caller_end.get(), &go, sizeof go, MSG_NOSIGNAL, nullptr, 0);
+    }
+    // Of a child that has ended, the report tells more.
+    return sent == -EPIPE ? Result<void>{} : outcome(Step::await_maps, sent);
+}
+
 /// Lets the child go on, and waits until it is through.
 [[nodiscard]] inline auto finish_caller(Run& run, const PidFd& child) noexcept -> Result<void> {
     Result<void> done;
@@ -298,12 +335,7 @@ inline void finish_child(Run& run) noexcept {
         done = write_maps(run, child);
     }
     if (done && run.route.wait_for_caller) {
-        const Message go;
-        const long sent =
-            call_again(SYS_sendto, run.caller_end.get(), &go, sizeof go, MSG_NOSIGNAL, nullptr, 0);
-        if (sent < 0 && sent != -EPIPE) {
-            done = outcome(Step::await_maps, sent);
-        }
+        done = send_go(run, child);
     }
     return done ? await_report(run, child) : done;
 }
@@ -322,10 +354,11 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
     run.handover = &run.own_handover;
     run.flag_was_cleared = false;
     if (run.route.joiner == Joiner::own_memory) {
-        run.handover = shared.emplace().get();
-        if (run.handover == nullptr) {
+        Handover* const handover = shared.emplace().get();
+        if (handover == nullptr) {
             return fail(Step::make_joiner, ENOMEM);
         }
+        run.handover = handover;
     }
     if (run.route.wait_for_caller && !run.caller_pidfd.ok()) {
         const long self = call(SYS_pidfd_open, run.self, 0U);
@@ -360,7 +393,7 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
         return tl::unexpected<Error>{done.error()};
     }
     const pid_t pid = child.pid();
-    return Outcome{child.release(), pid};
+    return Outcome{child.release().release(), pid};
 }
 
 /// As run_once(); where clone3 can't place into the cgroup, the process writes itself there.

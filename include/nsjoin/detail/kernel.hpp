@@ -10,10 +10,12 @@
 namespace nsjoin::detail {
 
 inline constexpr std::uint64_t clone_vm = 0x00000100;
+inline constexpr std::uint64_t clone_fs = 0x00000200;
 inline constexpr std::uint64_t clone_files = 0x00000400;
 inline constexpr std::uint64_t clone_pidfd = 0x00001000;
 inline constexpr std::uint64_t clone_vfork = 0x00004000;
 inline constexpr std::uint64_t clone_parent = 0x00008000;
+inline constexpr std::uint64_t clone_thread = 0x00010000;
 inline constexpr std::uint64_t clone_parent_settid = 0x00100000;
 inline constexpr std::uint64_t clone_child_cleartid = 0x00200000;
 inline constexpr std::uint64_t clone_child_settid = 0x01000000;

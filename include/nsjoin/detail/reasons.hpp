@@ -96,6 +96,8 @@ inline constexpr std::array errno_names{
         return "the kernel takes at most 340 lines in an id map";
     case Reason::id_not_mapped:
         return "the id is not mapped in the user namespace: add it to the map, or take another id";
+    case Reason::ids_differ:
+        return "the process has another id than it took: a seccomp filter that feigns success";
     case Reason::groups_denied:
         return "setgroups is denied in the user namespace: keep or drop the groups, or allow it";
     case Reason::not_a_terminal:
@@ -128,7 +130,8 @@ inline constexpr std::array errno_names{
         return "the caller itself would have to join, and has several threads: call before they "
                "are started, or make the child the caller's own (ChildOf::caller)";
     case Reason::outside_root:
-        return "the working directory is outside the root directory";
+        return "the working directory is outside the root directory, or its path is longer than "
+               "4095 bytes";
     case Reason::already_reaped:
         return "somebody else waited for the process and took its status: a SIGCHLD handler that "
                "waits for all, or SIGCHLD ignored";
@@ -188,9 +191,10 @@ inline constexpr std::array errno_names{
                               : "";
     case Step::write_uid_map:
     case Step::write_gid_map:
-        return code == EPERM ? "needs CAP_SETUID or CAP_SETGID in the parent user namespace, or a "
-                               "single line that maps the caller's own id"
-                             : "";
+        return code == EPERM    ? "needs CAP_SETUID or CAP_SETGID in the parent user namespace, or "
+                                  "a single line that maps the caller's own id"
+               : code == EINVAL ? "the kernel takes a page of text (4095 bytes) at most"
+                                : "";
     case Step::write_setgroups:
         return code == EPERM ? "it is denied in the parent user namespace already" : "";
     case Step::write_time_offsets:

@@ -2,6 +2,7 @@
 #ifndef NSJOIN_DETAIL_RUN_HPP
 #define NSJOIN_DETAIL_RUN_HPP
 
+#include <nsjoin/detail/clock.hpp>
 #include <nsjoin/detail/clone.hpp>
 #include <nsjoin/detail/join_calls.hpp>
 #include <nsjoin/plan.hpp>
@@ -39,6 +40,8 @@ struct Route {
     bool wait_for_caller = false;
     /// The child is born in a new user namespace, where it can't lower its oom_score_adj any more.
     bool oom_by_caller = false;
+    /// The child creates the time namespace, and can't open the file of its offsets any more.
+    bool offsets_by_caller = false;
     KindSet by_clone;   ///< created by the clone that makes the child
     KindSet by_unshare; ///< created by the child, when it has its ids
 };
@@ -71,7 +74,7 @@ struct Run {
 
     const Draft& plan;
     pid_t self = ::getpid(); ///< the caller
-    std::chrono::steady_clock::time_point end{};
+    Deadline deadline;
 
     OwnedFd proc;
     OwnedFd cgroup_procs;
@@ -95,16 +98,6 @@ struct Run {
     bool in_child = false;
     bool flag_was_cleared = false; ///< the dumpable flag, by another thread
 };
-
-/// The time that is left, in milliseconds, or -1 where there is no deadline.
-[[nodiscard]] inline auto time_left(const Run& run) noexcept -> std::chrono::milliseconds {
-    using std::chrono::milliseconds;
-    if (run.plan.deadline.count() == 0) {
-        return PidFd::forever;
-    }
-    const auto left = std::chrono::ceil<milliseconds>(run.end - std::chrono::steady_clock::now());
-    return std::max(milliseconds{0}, left);
-}
 
 /// Opens /proc and makes sure that it is the kernel's (CVE-2019-16884, -19921), and that of the
 /// caller's pid namespace: through another one, files of another process would be written.
@@ -160,11 +153,14 @@ struct Run {
         return fail(Step::open_cgroup, errno);
     }
     const auto magic = static_cast<std::uint64_t>(about.f_type);
-    if (magic == cgroup2_super_magic) {
+    // A caller that joins by itself can't try twice, so it takes the way that needs no second try.
+    const bool joins_itself =
+        run.plan.child_of == ChildOf::callers_parent && !run.plan.joined().empty();
+    if (magic == cgroup2_super_magic && !joins_itself) {
         run.into_cgroup = true;
         return {};
     }
-    if (magic == cgroup_super_magic) {
+    if (magic == cgroup_super_magic || magic == cgroup2_super_magic) {
         return open_cgroup_procs(run);
     }
     return fail(Step::open_cgroup, Reason::not_a_cgroup);
@@ -179,6 +175,14 @@ struct Run {
     }
     run.caller_end.reset(ends[0]);
     run.child_end.reset(ends[1]);
+    // The console takes 0, 1 and 2, which the caller may have closed.
+    if (run.plan.console.ok() && run.child_end.get() <= STDERR_FILENO) {
+        const long moved = call(SYS_fcntl, run.child_end.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        if (moved < 0) {
+            return fail(Step::make_channel, static_cast<int>(-moved));
+        }
+        run.child_end.reset(static_cast<int>(moved));
+    }
     return {};
 }
 
@@ -195,12 +199,10 @@ struct Run {
     return record;
 }
 
-/// How many threads the process has. proc_pid_stat(5).
-[[nodiscard]] inline auto thread_count() noexcept -> long {
-    struct stat tasks {};
-
-    // The link count of the directory is the number of threads and two.
-    return ::stat("/proc/self/task", &tasks) == 0 ? static_cast<long>(tasks.st_nlink) - 2 : 1;
+/// Whether the process has several threads: unshare(2) refuses CLONE_THREAD then, and else does
+/// nothing for it.
+[[nodiscard]] inline auto has_threads() noexcept -> bool {
+    return call(SYS_unshare, clone_thread) == -EINVAL;
 }
 
 /// Refuses to join where the joiner, which ends soon, would be born into a pid namespace of its
@@ -228,7 +230,7 @@ struct Run {
     if (self == 1) {
         return fail(Step::check_plan, Reason::init_has_no_sibling);
     }
-    if (!plan.joined().empty() && thread_count() > 1) {
+    if (!plan.joined().empty() && has_threads()) {
         return fail(Step::check_plan, Reason::many_threads);
     }
     return {};
@@ -237,7 +239,9 @@ struct Run {
 /// Everything that can be found wrong, or must be opened, before there is another process.
 [[nodiscard]] inline auto prepare(Run& run) noexcept -> Result<void> {
     const Draft& plan = run.plan;
-    run.end = std::chrono::steady_clock::now() + plan.deadline;
+    if (plan.deadline.count() > 0) {
+        run.deadline = Deadline{plan.deadline};
+    }
     Result<void> done = check_values(plan);
     if (done) {
         done = check_parent(plan, run.self);
@@ -323,8 +327,10 @@ inline void choose_route(Run& run) noexcept {
     route.become_root =
         route.user_changes && root_inside && !plan.keep_ids && !route.by_unshare.empty();
     route.oom_by_caller = plan.oom_score_adj && creates_user && route.joiner == Joiner::none;
-    route.wait_for_caller =
-        plan.maps.has_value() || route.oom_by_caller || route.joiner == Joiner::own_memory;
+    route.offsets_by_caller =
+        plan.time_offsets && route.joiner != Joiner::none && !route.time_by_joiner;
+    route.wait_for_caller = plan.maps.has_value() || route.oom_by_caller ||
+                            route.offsets_by_caller || route.joiner == Joiner::own_memory;
     run.ids = nullptr;
     if (plan.credentials) {
         run.ids = &*plan.credentials;

@@ -4,6 +4,7 @@
 
 #include <nsjoin/console.hpp>
 #include <nsjoin/detail/run.hpp>
+#include <nsjoin/pipe.hpp>
 
 // What the joiner and the child do. All of it runs between clone and return: system calls only, no
 // allocation, no lock, nothing of the libc that keeps state.
@@ -115,7 +116,7 @@ inline void append_offset(Subject& text, std::string_view clock,
         return plan.oom_score_adj && !run.route.oom_by_caller ? set_oom_score_adj(run, "self")
                                                               : Result<void>{};
     case Step::open_time_offsets:
-        if (plan.time_offsets) {
+        if (plan.time_offsets && !run.route.offsets_by_caller) {
             const long fd = open_at(run.proc.get(), "self/timens_offsets", O_WRONLY);
             if (fd < 0) {
                 return outcome(step, fd);
@@ -154,7 +155,10 @@ inline void append_offset(Subject& text, std::string_view clock,
         } else if (!joined) {
             // The calls have an order of their own, made for this plan from the same constraints.
             joined = true;
-            done = join_all(run.calls);
+            // A mount namespace moves root and working directory, also of who shares them.
+            const bool own = run.route.joiner != Joiner::caller_itself;
+            done = own ? Result<void>{} : outcome(step, call(SYS_unshare, clone_fs));
+            done = done ? join_all(run.calls) : done;
         }
         if (!done) {
             return done;
@@ -168,16 +172,27 @@ inline void append_offset(Subject& text, std::string_view clock,
     return created && run.plan.time_offsets ? write_time_offsets(run) : created;
 }
 
+/// Takes the caller's word to go on, and with it the file of the time offsets if it opened that.
+[[nodiscard]] inline auto receive_go(Run& run) noexcept -> bool {
+    if (run.route.offsets_by_caller) {
+        Result<OwnedFd> offsets = receive_descriptor(run.child_end.borrow());
+        if (offsets) {
+            run.time_offsets.reset(offsets->release());
+        }
+        return offsets.has_value();
+    }
+    Message message;
+    return call_again(SYS_recvfrom, run.child_end.get(), &message, sizeof message, 0, nullptr,
+                      nullptr) == sizeof message;
+}
+
 /// Waits until the caller says that the id maps are written. Ends when the caller does: the end
 /// of the channel may be held open by somebody that the caller forked.
-[[nodiscard]] inline auto await_caller(const Run& run) noexcept -> Result<void> {
+[[nodiscard]] inline auto await_caller(Run& run) noexcept -> Result<void> {
     std::array<pollfd, 2> entries{pollfd{run.child_end.get(), POLLIN, 0},
                                   pollfd{run.caller_pidfd.get(), POLLIN, 0}};
     const long ready = call_again(SYS_ppoll, entries.data(), entries.size(), nullptr, nullptr, 0UL);
-    Message message;
-    if (ready < 0 || entries[0].revents == 0 ||
-        call_again(SYS_recvfrom, run.child_end.get(), &message, sizeof message, 0, nullptr,
-                   nullptr) != sizeof message) {
+    if (ready < 0 || entries[0].revents == 0 || !receive_go(run)) {
         return fail(Step::await_maps, Reason::process_gone, "the caller");
     }
     return {};
@@ -214,11 +229,12 @@ inline void append_offset(Subject& text, std::string_view clock,
     }
     std::array<char, 4096> name{};
     const long length = call(SYS_getcwd, name.data(), name.size());
-    if (length < 0 && length != -ENAMETOOLONG && length != -ERANGE) {
-        return outcome(step, length);
-    }
-    if (length > 0 && name.front() != '/') {
+    const bool too_long = length == -ENAMETOOLONG || length == -ERANGE;
+    if (too_long || (length > 0 && name.front() != '/')) {
         return fail(step, Reason::outside_root);
+    }
+    if (length < 0) {
+        return outcome(step, length);
     }
     return {};
 }
@@ -254,7 +270,7 @@ inline void append_offset(Subject& text, std::string_view clock,
     }
 }
 
-[[nodiscard]] inline auto do_namespace_step(const Run& run, Step step) noexcept -> Result<void> {
+[[nodiscard]] inline auto do_namespace_step(Run& run, Step step) noexcept -> Result<void> {
     const bool own_time = run.route.by_unshare.contains(Kind::time);
     switch (step) {
     case Step::await_maps:
@@ -301,7 +317,7 @@ inline void append_offset(Subject& text, std::string_view clock,
 }
 
 /// The child's steps, in their order.
-[[nodiscard]] inline auto do_child_steps(const Run& run) noexcept -> Result<void> {
+[[nodiscard]] inline auto do_child_steps(Run& run) noexcept -> Result<void> {
     for (const Step step : order(UserRights::taken)) {
         if (facts(step).actor != Actor::child) {
             continue;
