@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <concepts>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -336,6 +337,16 @@ class [[nodiscard]] JoinPlan {
         static_assert(Wanted == Given,
                       "nsjoin: this namespace descriptor is of another kind than the one named");
         return join(space);
+    }
+
+    /// Does not compile: the type of an AnyNamespaceFd does not say its kind.
+    template <typename Any>
+
+    requires(std::same_as<Any, AnyNamespaceFd>) void join(const Any& space) const {
+        static_assert(!std::same_as<Any, AnyNamespaceFd>,
+                      "nsjoin: the kind of this namespace descriptor is known only at run time: "
+                      "use a NamespaceFd of a kind, or a Draft");
+        (void)space;
     }
 
     /// Joins those namespaces of the target, of the kinds named, that differ from the caller's: by
