@@ -4,11 +4,10 @@
 
 #include <nsjoin/fd.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -25,39 +24,34 @@ class GidList {
 
     explicit GidList(std::span<const gid_t> ids) noexcept : size_{ids.size()} {
         if (size_ != 0) {
-            ids_.reset(static_cast<gid_t*>(std::calloc(size_, sizeof(gid_t)))); // NOLINT(*-malloc)
+            ids_ = static_cast<gid_t*>(std::calloc(size_, sizeof(gid_t))); // NOLINT(*-malloc)
             expect(ids_ != nullptr);
-            std::copy(ids.begin(), ids.end(), ids_.get());
+            std::memcpy(ids_, ids.data(), ids.size_bytes());
         }
     }
 
     GidList(const GidList& other) noexcept : GidList{other.view()} {}
 
     GidList(GidList&& other) noexcept
-        : ids_{std::move(other.ids_)}, size_{std::exchange(other.size_, 0)} {}
+        : ids_{std::exchange(other.ids_, nullptr)}, size_{std::exchange(other.size_, 0)} {}
 
     auto operator=(GidList other) noexcept -> GidList& {
-        ids_ = std::move(other.ids_);
-        size_ = other.size_;
+        std::swap(ids_, other.ids_);
+        std::swap(size_, other.size_);
         return *this;
     }
 
-    ~GidList() = default;
+    ~GidList() { std::free(ids_); } // NOLINT(*-malloc)
 
-    [[nodiscard]] auto view() const noexcept -> std::span<const gid_t> {
-        return {ids_.get(), size_};
-    }
+    [[nodiscard]] auto view() const noexcept -> std::span<const gid_t> { return {ids_, size_}; }
 
     [[nodiscard]] friend auto operator==(const GidList& a, const GidList& b) noexcept -> bool {
-        return std::equal(a.view().begin(), a.view().end(), b.view().begin(), b.view().end());
+        return a.size_ == b.size_ &&
+               (a.size_ == 0 || std::memcmp(a.ids_, b.ids_, a.view().size_bytes()) == 0);
     }
 
   private:
-    struct Free {
-        void operator()(gid_t* ids) const noexcept { std::free(ids); } // NOLINT(*-malloc)
-    };
-
-    std::unique_ptr<gid_t[], Free> ids_; // NOLINT(*-avoid-c-arrays): how unique_ptr says "many"
+    gid_t* ids_ = nullptr;
     std::size_t size_ = 0;
 };
 

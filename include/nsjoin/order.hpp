@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string_view>
 
@@ -196,28 +197,30 @@ struct Sorted {
 template <std::size_t N>
 [[nodiscard]] constexpr auto sort_steps(std::span<const Constraint> always,
                                         std::span<const Constraint> rights) noexcept -> Sorted<N> {
-    std::array<bool, N> done{};
-    const auto waits = [&done](std::span<const Constraint> list, Step step) {
+    constexpr unsigned done = ~0U;
+    std::array<unsigned, N> waits_for{};
+    for (const auto list : {always, rights}) {
         for (const Constraint& c : list) {
-            if (c.after == step && !done[static_cast<std::size_t>(c.before)]) {
-                return true;
-            }
+            ++waits_for[static_cast<std::size_t>(c.after)];
         }
-        return false;
-    };
+    }
     Sorted<N> result;
-    for (std::size_t place = 0; place < N; ++place) {
+    for (Step& place : result.steps) {
         std::size_t pick = 0;
-        while (pick < N && (done[pick] || waits(always, static_cast<Step>(pick)) ||
-                            waits(rights, static_cast<Step>(pick)))) {
+        while (pick < N && waits_for[pick] != 0) {
             ++pick;
         }
         if (pick == N) {
             result.contradiction = true;
             return result;
         }
-        done[pick] = true;
-        result.steps[place] = static_cast<Step>(pick);
+        place = static_cast<Step>(pick);
+        waits_for[pick] = done;
+        for (const auto list : {always, rights}) {
+            for (const Constraint& c : list) {
+                waits_for[static_cast<std::size_t>(c.after)] -= c.before == place ? 1U : 0U;
+            }
+        }
     }
     return result;
 }
