@@ -239,10 +239,10 @@ TEST_CASE("CVE-2016-8649: no descriptor of the host's directories goes into the 
 
 namespace {
 
-/// Two directories of a new file system, in an own mount namespace: /mnt/root and /mnt/out.
+/// Two directories of a new file system, in an own mount namespace: /mnt/inside and /mnt/out.
 auto make_two_directories() -> bool {
     return support::own_mounts() && ::mount("tmpfs", "/mnt", "tmpfs", 0, nullptr) == 0 &&
-           ::mkdir("/mnt/root", 0755) == 0 && ::mkdir("/mnt/root/in", 0755) == 0 &&
+           ::mkdir("/mnt/inside", 0755) == 0 && ::mkdir("/mnt/inside/in", 0755) == 0 &&
            ::mkdir("/mnt/out", 0755) == 0;
 }
 
@@ -250,9 +250,9 @@ auto directory(const char* path) -> nsjoin::OwnedFd {
     return nsjoin::OwnedFd{::open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)};
 }
 
-/// The plan's root is /mnt/root, its working directory `inside`.
+/// The plan's root is /mnt/inside, its working directory `inside`.
 auto run_with_directory(const nsjoin::OwnedFd& inside) -> support::Ran {
-    const auto root = directory("/mnt/root");
+    const auto root = directory("/mnt/inside");
     return support::run(nsjoin::JoinPlan{}.root(root).working_directory(inside), [] {
         CHILD_CHECK(::access("/in", F_OK) == 0 && ::access("/mnt", F_OK) != 0);
         std::array<char, 4096> name{};
@@ -267,7 +267,7 @@ auto run_with_directory(const nsjoin::OwnedFd& inside) -> support::Ran {
 TEST_CASE("CVE-2024-21626: a working directory inside the root is taken, one outside refused") {
     const int code = support::run_in_child([] {
         CHILD_CHECK(make_two_directories());
-        CHILD_CHECK(support::went_well(run_with_directory(directory("/mnt/root/in"))));
+        CHILD_CHECK(support::went_well(run_with_directory(directory("/mnt/inside/in"))));
         const support::CallerState state;
         for (const char* path : {"/mnt/out", "/mnt", "/", "/proc/self"}) {
             const auto ran = run_with_directory(directory(path));
@@ -291,7 +291,7 @@ TEST_CASE("CVE-2024-21626: outside is outside also where the path is too long to
         }
         const auto deep = directory(".");
         CHILD_CHECK(::chdir("/") == 0);
-        const auto root = directory("/mnt/root");
+        const auto root = directory("/mnt/inside");
         const auto ran =
             support::run(nsjoin::JoinPlan{}.root(root).working_directory(deep), [] { return 0; });
         CHILD_CHECK(support::failed_with(ran, Step::set_working_directory, Reason::outside_root));
@@ -318,9 +318,9 @@ TEST_CASE("CVE-2024-21626: a directory of the host is outside a joined mount nam
 TEST_CASE("CVE-2024-21626: a removed working directory is refused") {
     const int code = support::run_in_child([] {
         CHILD_CHECK(make_two_directories());
-        const auto gone = directory("/mnt/root/in");
-        CHILD_CHECK(::rmdir("/mnt/root/in") == 0);
-        const auto root = directory("/mnt/root");
+        const auto gone = directory("/mnt/inside/in");
+        CHILD_CHECK(::rmdir("/mnt/inside/in") == 0);
+        const auto root = directory("/mnt/inside");
         const auto ran =
             support::run(nsjoin::JoinPlan{}.root(root).working_directory(gone), [] { return 0; });
         CHILD_CHECK(support::failed_with(ran, Step::set_working_directory, Reason::system, ENOENT));
