@@ -141,6 +141,10 @@ inline constexpr std::array constraints{
                Step::enter_time,
                "unshare makes a time namespace only for later children",
                {5, 6}},
+    Constraint{Step::create_mount, Step::take_mount_sources,
+               "they are opened inside the new mount namespace"},
+    Constraint{Step::take_mount_sources, Step::set_root,
+               "their paths are those of the root that the mount namespace came with"},
     Constraint{Step::enter_time, Step::new_session, "the namespaces are complete first"},
     Constraint{Step::create_mount, Step::new_session, "the namespaces are complete first"},
     Constraint{Step::make_child, Step::new_session, "only the child leaves the caller's session"},
@@ -192,22 +196,26 @@ struct Sorted {
     bool contradiction = false;
 };
 
-/// Kahn's topological sort of the first N steps; among those that are free, the one that stands
-/// first in the enum. `contradiction` tells that the constraints form a cycle.
+/// Topological sort of the first N steps; among those that are free, the one that stands first in
+/// the enum. `contradiction` tells that the constraints form a cycle.
 template <std::size_t N>
 [[nodiscard]] constexpr auto sort_steps(std::span<const Constraint> always,
                                         std::span<const Constraint> rights) noexcept -> Sorted<N> {
-    constexpr unsigned done = ~0U;
-    std::array<unsigned, N> waits_for{};
+    static_assert(N <= 64, "nsjoin: a set of steps is one word");
+    const auto bit = [](std::size_t step) {
+        return std::uint64_t{1} << step;
+    };
+    std::array<std::uint64_t, N> waits_for{};
     for (const auto list : {always, rights}) {
         for (const Constraint& c : list) {
-            ++waits_for[static_cast<std::size_t>(c.after)];
+            waits_for[static_cast<std::size_t>(c.after)] |= bit(static_cast<std::size_t>(c.before));
         }
     }
     Sorted<N> result;
+    std::uint64_t done = 0;
     for (Step& place : result.steps) {
         std::size_t pick = 0;
-        while (pick < N && waits_for[pick] != 0) {
+        while (pick < N && ((done & bit(pick)) != 0 || (waits_for[pick] & ~done) != 0)) {
             ++pick;
         }
         if (pick == N) {
@@ -215,12 +223,7 @@ template <std::size_t N>
             return result;
         }
         place = static_cast<Step>(pick);
-        waits_for[pick] = done;
-        for (const auto list : {always, rights}) {
-            for (const Constraint& c : list) {
-                waits_for[static_cast<std::size_t>(c.after)] -= c.before == place ? 1U : 0U;
-            }
-        }
+        done |= bit(pick);
     }
     return result;
 }
