@@ -65,7 +65,7 @@ class Tracer {
   private:
     static void set_options(pid_t pid) {
         const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-                             PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+                             PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
         ::ptrace(PTRACE_SETOPTIONS, pid, nullptr, options);
     }
 

@@ -18,7 +18,7 @@ namespace detail {
 
 /// Owned ids, in memory of malloc(3): std::vector needs the C++ run-time library, which a program
 /// linked as C does not have. Running out of memory ends the program.
-class GidList {
+class GidList { // NOLINT(*-special-member-functions): assigns from either
   public:
     GidList() noexcept = default;
 
@@ -41,7 +41,7 @@ class GidList {
         return *this;
     }
 
-    ~GidList() { std::free(ids_); } // NOLINT(*-malloc)
+    ~GidList() { std::free(ids_); } // NOLINT(*-malloc,*.Malloc)
 
     [[nodiscard]] auto view() const noexcept -> std::span<const gid_t> { return {ids_, size_}; }
 

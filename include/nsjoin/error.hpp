@@ -52,6 +52,7 @@ enum class Step : std::uint8_t {
     create_time,
     write_time_offsets,
     enter_time,
+    take_mount_sources,
     new_session,
     set_console,
     set_root,
@@ -83,6 +84,16 @@ enum class Step : std::uint8_t {
     terminal_mode,
     window_size,
     read_credentials,
+    read_bootstrap,
+    seal_executable,
+    start_program,
+    pass_descriptors,
+    set_limits,
+    set_no_new_privileges,
+    set_signals,
+    execute,
+    join_here,
+    go_back,
 };
 
 /// How many steps a plan can have: those from check_plan to report.
@@ -104,9 +115,8 @@ struct StepFacts {
 };
 
 /// One row a step, indexed by the step.
-inline constexpr std::array<StepFacts, static_cast<std::size_t>(Step::read_credentials) + 1>
-    step_table{{
-        // clang-format off
+inline constexpr std::array<StepFacts, static_cast<std::size_t>(Step::go_back) + 1> step_table{{
+    // clang-format off
         {Step::check_plan, Actor::caller, "check the plan", "none"},
         {Step::open_proc, Actor::caller, "open /proc", "open, fstatfs"},
         {Step::open_target, Actor::caller, "pin the target", "pidfd_open"},
@@ -142,6 +152,7 @@ inline constexpr std::array<StepFacts, static_cast<std::size_t>(Step::read_crede
         {Step::create_time, Actor::child, "create time", "unshare"},
         {Step::write_time_offsets, Actor::child, "write timens_offsets", "write(/proc/self/timens_offsets)"},
         {Step::enter_time, Actor::child, "enter the new time namespace", "setns"},
+        {Step::take_mount_sources, Actor::child, "take the mount sources", "recvmsg(SCM_RIGHTS), dup3"},
         {Step::new_session, Actor::child, "start a session", "setsid"},
         {Step::set_console, Actor::child, "make the console the controlling terminal", "ioctl(TIOCSCTTY), dup3"},
         {Step::set_root, Actor::child, "change the root directory", "fchdir, chroot"},
@@ -172,8 +183,18 @@ inline constexpr std::array<StepFacts, static_cast<std::size_t>(Step::read_crede
         {Step::terminal_mode, Actor::caller, "set the terminal's mode", "ioctl(TCSETS)"},
         {Step::window_size, Actor::caller, "read or set the window size", "ioctl(TIOCSWINSZ)"},
         {Step::read_credentials, Actor::caller, "read the process's ids", "getgroups"},
-        // clang-format on
-    }};
+        {Step::read_bootstrap, Actor::caller, "read the bootstrap message", "read"},
+        {Step::seal_executable, Actor::caller, "seal the executable", "memfd_create, execveat"},
+        {Step::start_program, Actor::caller, "start the embedding program", "execve"},
+        {Step::pass_descriptors, Actor::child, "pass the descriptors", "dup3, close_range"},
+        {Step::set_limits, Actor::child, "set the limits", "prlimit64"},
+        {Step::set_no_new_privileges, Actor::child, "set no_new_privs", "prctl(PR_SET_NO_NEW_PRIVS)"},
+        {Step::set_signals, Actor::child, "set the signals", "rt_sigprocmask, rt_sigaction"},
+        {Step::execute, Actor::child, "execute the program", "execve"},
+        {Step::join_here, Actor::caller, "join with this thread", "setns"},
+        {Step::go_back, Actor::caller, "go back to the thread's own namespace", "setns"},
+    // clang-format on
+}};
 
 /// The row of a step.
 [[nodiscard]] constexpr auto facts(Step step) noexcept -> const StepFacts& {
@@ -226,7 +247,9 @@ enum class Reason : std::uint8_t {
     outside_root,         ///< the working directory is outside the root directory
     already_reaped,       ///< someone else waited for the process and took its status
     bad_value,            ///< a value outside its range
+    not_by_a_thread,      ///< a kind that a thread can't join and leave by itself
     not_root_inside,      ///< no id map for id 0, which the plan needs
+    bad_message,          ///< a bootstrap message or variable that breaks the dialect's rules
 };
 
 /// A short text inside an Error: never allocates, cuts what does not fit.

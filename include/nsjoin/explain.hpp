@@ -128,6 +128,8 @@ namespace detail {
         return run.route.become_root;
     case Step::enter_time:
         return run.route.by_unshare.contains(Kind::time);
+    case Step::take_mount_sources:
+        return !plan.mount_sources.list.empty();
     case Step::new_session:
         return plan.new_session || plan.console.ok();
     case Step::set_root:
@@ -137,7 +139,7 @@ namespace detail {
     case Step::set_name:
         return !plan.name.empty();
     case Step::clear_inheritable:
-        return !plan.keep_capabilities;
+        return !plan.keep_capabilities && !run.route.user_changes;
     case Step::set_groups:
     case Step::set_gid:
     case Step::set_uid:

@@ -197,6 +197,7 @@ class KindSet {
 
     [[nodiscard]] constexpr auto begin() const noexcept -> Iterator { return Iterator{bits_}; }
 
+    // NOLINTNEXTLINE(*-to-static): as begin()
     [[nodiscard]] constexpr auto end() const noexcept -> Iterator { return Iterator{0}; }
 
   private:

@@ -3,6 +3,7 @@
 #define NSJOIN_NAMESPACE_FD_HPP
 
 #include <nsjoin/detail/files.hpp>
+#include <nsjoin/detail/text.hpp>
 #include <nsjoin/fd.hpp>
 #include <nsjoin/kind.hpp>
 #include <nsjoin/pid_fd.hpp>
@@ -99,7 +100,7 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
         call(SYS_readlinkat, proc->get(), path_of(fd).c_str(), buffer.data(), buffer.size());
     const std::string_view link{buffer.data(), static_cast<std::size_t>(length < 0 ? 0 : length)};
     Kind kind{};
-    if (!kind_from_name(link.substr(0, link.find(":[")), kind)) {
+    if (!kind_from_name(first(link, link.find(":[")), kind)) {
         return fail(Step::open_namespace, ENOTTY, subject);
     }
     return kind;

@@ -199,7 +199,7 @@ class DescriptorMessage {
         for (const BorrowedFd fd : descriptors) {
             const int number = fd.get();
             std::memcpy(to, &number, sizeof number);
-            to += sizeof number;
+            to += sizeof number; // NOLINT(*-pointer-arithmetic)
         }
     }
 
@@ -214,6 +214,7 @@ class DescriptorMessage {
             }
             const unsigned char* from = CMSG_DATA(part);
             const std::size_t in_part = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            // NOLINTNEXTLINE(*-pointer-arithmetic)
             for (std::size_t i = 0; i < in_part; ++i, ++count, from += sizeof(int)) {
                 int number = -1;
                 std::memcpy(&number, from, sizeof number);

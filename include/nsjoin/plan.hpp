@@ -13,6 +13,7 @@
 #include <chrono>
 #include <concepts>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -93,6 +94,27 @@ struct JoinSource {
         -> bool = default;
 };
 
+/// A path that is opened (O_PATH) inside the child's new mount namespace, but by a process with the
+/// caller's rights outside of it: what a bind mount's source needs where the child's user namespace
+/// may not reach it. The child finds it open under `number`, with close-on-exec.
+struct MountSource {
+    std::string_view path{}; ///< absolute
+    int number = -1;
+
+    [[nodiscard]] friend constexpr auto operator==(const MountSource&, const MountSource&) noexcept
+        -> bool = default;
+};
+
+/// Borrowed mount sources.
+struct MountSources {
+    std::span<const MountSource> list{};
+
+    [[nodiscard]] friend constexpr auto operator==(const MountSources& a,
+                                                   const MountSources& b) noexcept -> bool {
+        return std::equal(a.list.begin(), a.list.end(), b.list.begin(), b.list.end());
+    }
+};
+
 /// A plan that is not checked yet: what command-line flags or a message say, as it comes. Borrows
 /// its descriptors. Plan::from checks it.
 struct Draft {
@@ -104,6 +126,11 @@ struct Draft {
     KindSet created{};
     std::optional<NewUser> maps{};
     std::optional<TimeOffsets> time_offsets{};
+    /// Borrowed absolute paths of newuidmap(1) and newgidmap(1); if empty, they are looked for in
+    /// PATH.
+    std::string_view newuidmap{};
+    std::string_view newgidmap{};
+    MountSources mount_sources{}; ///< with a new mount namespace only
 
     /// The ids that the child takes at last. If empty, it becomes 0:0 without groups where a user
     /// namespace is joined, or created with a map that has id 0; else it keeps its own.
@@ -228,6 +255,10 @@ namespace detail {
     }
     if (draft.deadline.count() < 0) {
         return out_of_range("a deadline is positive, not (ms) ", draft.deadline.count());
+    }
+    if (!draft.mount_sources.list.empty() && !draft.created.contains(Kind::mount)) {
+        return fail(Step::check_plan, Reason::bad_value,
+                    "mount sources without a new mount namespace");
     }
     constexpr std::uint32_t no_change = 0xFFFF'FFFF; // what setresuid(2) takes it for
     if (draft.credentials && draft.credentials->uid == no_change) {

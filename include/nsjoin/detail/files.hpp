@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -26,7 +27,9 @@ class SmallPath {
 
     auto append(std::string_view text) noexcept -> SmallPath& {
         expect(text.size() < text_.size() - length_);
-        length_ += text.copy(text_.data() + length_, text.size());
+        // Not view::copy(), which refers to the C++ run-time library.
+        std::memcpy(text_.data() + length_, text.data(), text.size());
+        length_ += text.size();
         return *this;
     }
 

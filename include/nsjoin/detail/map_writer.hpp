@@ -3,6 +3,7 @@
 #define NSJOIN_DETAIL_MAP_WRITER_HPP
 
 #include <nsjoin/detail/steps.hpp>
+#include <nsjoin/detail/text.hpp>
 
 #include <cstdlib>
 
@@ -70,13 +71,12 @@ class MapText {
     const char* const set = ::getenv("PATH"); // NOLINT(concurrency-mt-unsafe): only read
     std::string_view rest = set != nullptr ? set : "/usr/local/bin:/usr/bin:/bin";
     while (!rest.empty()) {
-        const std::string_view directory = rest.substr(0, rest.find(':'));
-        rest.remove_prefix(std::min(rest.size(), directory.size() + 1));
+        const std::string_view directory = take_until(rest, ':');
         if (directory.empty() || directory.size() + name.size() + 2 > path.size()) {
             continue;
         }
         char* next = std::copy(directory.begin(), directory.end(), path.data());
-        *next++ = '/';
+        *next++ = '/'; // NOLINT(*-pointer-arithmetic)
         next = std::copy(name.begin(), name.end(), next);
         *next = '\0';
         if (::access(path.data(), X_OK) == 0) {
@@ -112,7 +112,11 @@ inline void execute_helper(Helper& helper) noexcept {
     OwnedFd writer{pipe[1]};
     helper.standard_error = writer.get();
     int pidfd = -1;
-    const long pid = run_on_this_memory(execute_helper, helper, 0, pidfd, -1);
+    CloneArgs args;
+    args.flags = clone_pidfd;
+    args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
+    args.exit_signal = SIGCHLD;
+    const long pid = run_on_this_memory(execute_helper, helper, args);
     if (pid < 0) {
         return outcome(step, pid);
     }
@@ -135,9 +139,23 @@ inline void execute_helper(Helper& helper) noexcept {
     const long length = call_again(SYS_read, reader.get(), said.data(), said.size());
     if (length > 0) {
         const std::string_view text{said.data(), static_cast<std::size_t>(length)};
-        error.subject.append(text.substr(0, text.find('\n')));
+        error.subject.append(first(text, text.find('\n')));
     }
     return tl::unexpected<Error>{error};
+}
+
+/// Whether there is such a program: at the path that the plan names, else in PATH.
+[[nodiscard]] inline auto find_helper(const Draft& plan, std::string_view name,
+                                      std::array<char, 4096>& path) noexcept -> bool {
+    const std::string_view named = name == "newuidmap" ? plan.newuidmap : plan.newgidmap;
+    if (named.empty()) {
+        return find_program(name, path);
+    }
+    if (named.size() >= path.size()) {
+        return false;
+    }
+    std::memcpy(path.data(), named.data(), named.size());
+    return ::access(path.data(), X_OK) == 0;
 }
 
 /// newuidmap PID INSIDE OUTSIDE COUNT …, or newgidmap.
@@ -145,7 +163,7 @@ inline void execute_helper(Helper& helper) noexcept {
                                         std::string_view name, const IdMap& map) noexcept
     -> Result<void> {
     std::array<char, 4096> path{};
-    if (!find_program(name, path)) {
+    if (!find_helper(run.plan, name, path)) {
         return fail(step, Reason::no_helper, name);
     }
     Helper helper;

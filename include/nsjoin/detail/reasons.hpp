@@ -137,13 +137,19 @@ inline constexpr std::array errno_names{
                "waits for all, or SIGCHLD ignored";
     case Reason::bad_value:
         return "the value is out of its range";
+    case Reason::not_by_a_thread:
+        return "a thread can't join and leave a user, mount, pid or time namespace by itself: use "
+               "join_and_exec() or join_and_clone()";
     case Reason::not_root_inside:
         return "the id maps have no id 0 that the child could become: name other ids, or keep them";
+    case Reason::bad_message:
+        return "the supervisor's message breaks the rules of its dialect";
     }
     return {};
 }
 
 /// What an errno means for a step, and what to do; empty where nothing more can be said.
+// NOLINTNEXTLINE(*-cognitive-complexity): a list
 [[nodiscard]] constexpr auto hint(Step step, int code) noexcept -> std::string_view {
     const bool join = step >= Step::join_user && step <= Step::join_time;
     const bool create = step == Step::create_user || step == Step::create_pid ||
@@ -224,6 +230,21 @@ inline constexpr std::array errno_names{
         return code == ENOTDIR ? "it is no directory"
                : code == EPERM ? "needs CAP_SYS_CHROOT in the user namespace"
                                : "";
+    case Step::execute:
+        return code == ENOENT   ? "there is no such file in the mount namespace and root of the "
+                                  "child, or its interpreter is missing there"
+               : code == EACCES ? "the file is not executable for the child's ids, or the mount is "
+                                  "noexec"
+               : code == ENOEXEC ? "it is no program: a script needs a #! line"
+                                 : "";
+    case Step::join_here:
+        return code == EPERM ? "needs CAP_SYS_ADMIN over the namespace's owner and in the caller's "
+                               "user namespace"
+                             : "";
+    case Step::pass_descriptors:
+        return code == EBADF    ? "a passed descriptor is not open"
+               : code == EMFILE ? "the limit of descriptors is reached: see RLIMIT_NOFILE"
+                                : "";
     case Step::make_child:
     case Step::make_joiner:
         return code == EAGAIN ? "the limit of processes is reached: see RLIMIT_NPROC and the pids "

@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_CONSTRUCTOR_HPP
+#define NSJOIN_CONSTRUCTOR_HPP
+
+#include <nsjoin/bootstrap.hpp>
+#include <nsjoin/detail/engine.hpp>
+#include <nsjoin/detail/log.hpp>
+#include <nsjoin/detail/seal.hpp>
+
+#include <chrono>
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
+// Runs a supervisor's plan in a process that has just started, before its runtime (Go's scheduler,
+// a JVM, …) has made a second thread. Nothing here needs the C++ run-time library: the object file
+// of a program that embeds it links with a C linker.
+
+namespace nsjoin {
+
+/// How an embedding program takes part.
+struct ConstructorOptions {
+    Dialect dialect = Dialect::runc_1_2;
+
+    /// Execute the program again from a sealed copy of itself before anything is joined, so that
+    /// the host's file can't be overwritten through /proc/PID/exe (CVE-2019-5736). If nothing is
+    /// said, as the dialect has it: runc_1_1 does.
+    std::optional<bool> seal{};
+
+    /// How long it may take until the message is read and the child is ready; zero: as long as the
+    /// supervisor lives.
+    std::chrono::milliseconds deadline{0};
+
+    /// The constructor is in a library that dlopen(3) loads (an extension of an interpreter, say).
+    /// The loader's lock is then held by the thread's id, and the child keeps the joiner's in the
+    /// libc's records, so that the lock can be released; without this, the child blocks where it
+    /// next loads a library, or exits. Do not set it for a program that has the constructor linked
+    /// in: there, the libc is to know the child's own id.
+    bool loaded_later = false;
+
+    /// Called, if not null, before anything is joined, in the process that joins.
+    void (*before_join)(const Plan& plan) noexcept = nullptr;
+
+    /// Called, if not null, in the child, with all of it done, before it returns.
+    void (*in_child)(const Plan& plan) noexcept = nullptr;
+};
+
+namespace detail {
+
+/// The process name of the joiner; the child has one of its own.
+inline constexpr ProcessName joiner_name{"runc:[0:PARENT]"};
+
+/// A pid that no process ever has (the kernel's limit is 2^22), for the stage that there is none
+/// of: a supervisor's wait for it fails at once, and finds no other child. 0 would stand for the
+/// process group, -1 for any child.
+inline constexpr std::int64_t no_such_pid = INT_MAX;
+
+/// The reply with the child's pid.
+[[nodiscard]] inline auto reply(Dialect dialect, pid_t child) noexcept -> FixedText<96> {
+    FixedText<96> text;
+    if (facts(dialect).two_pids) {
+        text.append("{\"stage1_pid\":").append(no_such_pid).append(",\"stage2_pid\":");
+        text.append(std::int64_t{child}).append("}\n");
+    } else {
+        text.append("{ \"pid\" : ").append(std::int64_t{child}).append(" }\n");
+    }
+    return text;
+}
+
+[[nodiscard]] inline auto variable(const char* name) noexcept -> const char* {
+    return ::getenv(name); // NOLINT(concurrency-mt-unsafe): only read
+}
+
+/// A descriptor's number in a variable: decimal, with nothing before or after it.
+[[nodiscard]] inline auto parse_descriptor(std::string_view name, std::string_view text) noexcept
+    -> Result<BorrowedFd> {
+    int number = -1;
+    const bool plain = !text.empty() && text.front() >= '0' && text.front() <= '9' &&
+                       (text.front() != '0' || text.size() == 1);
+    if (!plain || !parse_number(text, number)) {
+        return broken(name, "is no descriptor number");
+    }
+    const long flags = call(SYS_fcntl, number, F_GETFD, 0);
+    if (flags < 0) {
+        auto error = fail(Step::read_bootstrap, static_cast<int>(-flags), name);
+        error.value().subject.append("=").append(text);
+        return error;
+    }
+    return BorrowedFd{number};
+}
+
+/// The log that the environment names.
+[[nodiscard]] inline auto open_log() noexcept -> Result<Log> {
+    constexpr const char* pipe_name = "_LIBCONTAINER_LOGPIPE";
+    constexpr const char* level_name = "_LIBCONTAINER_LOGLEVEL";
+    const char* const number = variable(pipe_name);
+    if (number == nullptr) {
+        return Log{};
+    }
+    const Result<BorrowedFd> pipe = parse_descriptor(pipe_name, number);
+    if (!pipe) {
+        return tl::unexpected<Error>{pipe.error()};
+    }
+    int level = static_cast<int>(LogLevel::debug);
+    const char* const wanted = variable(level_name);
+    // libcontainer's own users leave it empty when they have none.
+    if (wanted != nullptr && *wanted != '\0' && (!parse_number(wanted, level) || level < 0)) {
+        return broken(level_name, "is no level");
+    }
+    return Log{*pipe, level};
+}
+
+/// Fills `buffer` from a stream. Every wait ends: with the writer's death, or the deadline.
+[[nodiscard]] inline auto read_before(const Deadline& deadline, BorrowedFd fd,
+                                      std::span<std::byte> buffer) noexcept -> Result<void> {
+    std::size_t done = 0;
+    while (done < buffer.size()) {
+        pollfd entry{fd.get(), POLLIN, 0};
+        const PollTimeout left{deadline.left()};
+        const long ready = call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL);
+        if (ready == 0) {
+            return fail(Step::read_bootstrap, Reason::deadline_passed,
+                        progress(done, buffer.size()).view());
+        }
+        if (ready < 0 && ready != -EINTR) {
+            return fail(Step::read_bootstrap, static_cast<int>(-ready));
+        }
+        const long count =
+            ready < 0 ? ready
+                      : call(SYS_read, fd.get(), buffer.data() + done, buffer.size() - done);
+        if (count == -EINTR || count == -EAGAIN) {
+            continue;
+        }
+        if (count < 0) {
+            return fail(Step::read_bootstrap, static_cast<int>(-count));
+        }
+        if (count == 0) {
+            return fail(Step::read_bootstrap, Reason::end_of_file,
+                        progress(done, buffer.size()).view());
+        }
+        done += static_cast<std::size_t>(count);
+    }
+    return {};
+}
+
+/// One message of a stream; nothing is allocated before its length is checked.
+[[nodiscard]] inline auto read_message(Dialect dialect, const Deadline& deadline,
+                                       BorrowedFd pipe) noexcept -> Result<Array<std::byte>> {
+    std::array<std::byte, wire_header_size> header{};
+    Result<void> done = read_before(deadline, pipe, header);
+    if (!done) {
+        return tl::unexpected<Error>{done.error()};
+    }
+    const Result<std::size_t> length = check_header(dialect, header);
+    if (!length) {
+        return tl::unexpected<Error>{length.error()};
+    }
+    Array<std::byte> bytes{*length};
+    std::memcpy(bytes.view().data(), header.data(), header.size());
+    done = read_before(deadline, pipe, bytes.view().subspan(header.size()));
+    if (!done) {
+        return tl::unexpected<Error>{done.error()};
+    }
+    return bytes;
+}
+
+/// The numbers of the descriptors for the mount sources, without those that are -1. Each is taken
+/// in this process until the child has the source there, so that nothing else gets it.
+class MountNumbers {
+  public:
+    static constexpr std::size_t capacity = 4096;
+
+    /// Reads _LIBCONTAINER_MOUNT_FDS, a JSON array of integers; none if it is not set.
+    [[nodiscard]] static auto read(BorrowedFd pipe) noexcept -> Result<MountNumbers> {
+        MountNumbers numbers;
+        const char* const set = variable(name);
+        if (set == nullptr) {
+            return numbers;
+        }
+        std::string_view text{set};
+        if (text.size() < 2 || text.front() != '[' || text.back() != ']') {
+            return broken(name, "is no JSON array");
+        }
+        text.remove_prefix(1);
+        text.remove_suffix(1);
+        numbers.list_ = Array<int>{std::min(text.size(), capacity)};
+        const Result<void> done = numbers.take(text, pipe);
+        if (!done) {
+            return tl::unexpected<Error>{done.error()};
+        }
+        return numbers;
+    }
+
+    [[nodiscard]] auto view() const noexcept -> std::span<const int> {
+        return list_.view().first(count_);
+    }
+
+  private:
+    static constexpr const char* name = "_LIBCONTAINER_MOUNT_FDS";
+
+    [[nodiscard]] auto take(std::string_view text, BorrowedFd pipe) noexcept -> Result<void> {
+        for (std::size_t item = 1; !text.empty(); ++item) {
+            int number = -1;
+            if (item > capacity) {
+                return broken(name, "has more than 4096 items");
+            }
+            if (!parse_number(trimmed(take_until(text, ',')), number) || number < -1) {
+                return broken(name, "item", item, "is no descriptor number");
+            }
+            if (number == -1) {
+                continue;
+            }
+            if (number == pipe.get()) {
+                return broken(name, "item", item, "is the init pipe");
+            }
+            for (const int earlier : view()) {
+                if (earlier == number) {
+                    return broken(name, "item", item, "is there twice");
+                }
+            }
+            if (call(SYS_fcntl, number, F_GETFD, 0) < 0 &&
+                call_again(SYS_dup3, pipe.get(), number, O_CLOEXEC) < 0) {
+                return broken(name, "item", item, "is past the limit of descriptors");
+            }
+            list_.view()[count_++] = number;
+        }
+        return {};
+    }
+
+    [[nodiscard]] static auto trimmed(std::string_view text) noexcept -> std::string_view {
+        while (!text.empty() && text.front() == ' ') {
+            text.remove_prefix(1);
+        }
+        while (!text.empty() && text.back() == ' ') {
+            text.remove_suffix(1);
+        }
+        return text;
+    }
+
+    Array<int> list_;
+    std::size_t count_ = 0;
+};
+
+/// One run of an embedding program's constructor.
+class Constructor {
+  public:
+    explicit Constructor(const ConstructorOptions& options) noexcept : options_{options} {
+        if (options.deadline.count() > 0) {
+            deadline_ = Deadline{options.deadline};
+        }
+    }
+
+    /// Returns in the child only; the joiner exits, with 1 after an error that it has told.
+    void run() noexcept {
+        const Result<bool> in_child = attempt();
+        if (!in_child) {
+            log_.fatal(stage_, in_child.error());
+            exit_now(1);
+        }
+        if (!*in_child) {
+            log_.write(LogLevel::debug, stage_, "the child goes on: done");
+            exit_now(0);
+        }
+    }
+
+  private:
+    /// Whether this is the child.
+    [[nodiscard]] auto attempt() noexcept -> Result<bool> {
+        Result<void> done = prepare();
+        if (!done) {
+            return tl::unexpected<Error>{done.error()};
+        }
+        const Result<Bootstrap> bootstrap = read();
+        if (!bootstrap) {
+            return tl::unexpected<Error>{bootstrap.error()};
+        }
+        return join(bootstrap->plan());
+    }
+
+    /// What comes before the message.
+    [[nodiscard]] auto prepare() noexcept -> Result<void> {
+        const DialectFacts& row = facts(options_.dialect);
+        const Result<Log> log = open_log();
+        if (!log) {
+            return tl::unexpected<Error>{log.error()};
+        }
+        log_ = *log;
+        constexpr const char* name = "_LIBCONTAINER_INITPIPE";
+        const char* const number = variable(name);
+        if (number == nullptr) {
+            return broken(name, "is not set");
+        }
+        const Result<BorrowedFd> pipe = parse_descriptor(name, number);
+        if (!pipe) {
+            return tl::unexpected<Error>{pipe.error()};
+        }
+        pipe_ = *pipe;
+        if (has_threads()) {
+            return fail(Step::check_plan, Reason::many_threads);
+        }
+        Result<void> done;
+        if (options_.seal.value_or(row.seals)) {
+            done = seal_executable(::environ);
+        }
+        if (done && row.announces) {
+            done = say(std::string_view{"\0", 1});
+        }
+        if (done && row.names) {
+            (void)call(SYS_prctl, PR_SET_NAME, joiner_name.c_str(), 0, 0, 0);
+        }
+        return done;
+    }
+
+    [[nodiscard]] auto read() noexcept -> Result<Bootstrap> {
+        if (options_.dialect == Dialect::environment) {
+            return read_environment();
+        }
+        log_.write(LogLevel::debug, stage_, "=> nsexec container setup");
+        const Result<MountNumbers> mounts = options_.dialect == Dialect::runc_1_1
+                                                ? MountNumbers::read(pipe_)
+                                                : Result<MountNumbers>{MountNumbers{}};
+        if (!mounts) {
+            return tl::unexpected<Error>{mounts.error()};
+        }
+        Result<Array<std::byte>> bytes = read_message(options_.dialect, deadline_, pipe_);
+        if (!bytes) {
+            return tl::unexpected<Error>{bytes.error()};
+        }
+        const std::span<const std::byte> view = bytes->view();
+        const Result<BootstrapMessage> message = decode(options_.dialect, view);
+        if (!message) {
+            return tl::unexpected<Error>{message.error()};
+        }
+        return Bootstrap::open(options_.dialect, *message, *std::move(bytes), mounts->view());
+    }
+
+    [[nodiscard]] static auto read_environment() noexcept -> Result<Bootstrap> {
+        constexpr const char* name = "_LIBCONTAINER_INITPID";
+        const std::string_view text{variable(name)};
+        pid_t target = 0;
+        if (text.empty() || text.front() < '1' || text.front() > '9' ||
+            !parse_number(text, target)) {
+            return broken(name, "is no pid");
+        }
+        constexpr const char* console_name = "_LIBCONTAINER_CONSOLE_PATH";
+        const char* const console = variable(console_name);
+        if (console == nullptr) {
+            return Bootstrap::open(target, {});
+        }
+        const Result<void> good = check_path(console_name, console);
+        return good ? Bootstrap::open(target, console) : tl::unexpected<Error>{good.error()};
+    }
+
+    [[nodiscard]] auto join(const Plan& plan) noexcept -> Result<bool> {
+        stage_ = 0;
+        if (options_.before_join != nullptr) {
+            options_.before_join(plan);
+        }
+        Result<Pipe> go = make_go_pipe();
+        if (!go) {
+            return tl::unexpected<Error>{go.error()};
+        }
+        Draft draft = plan.parts();
+        if (options_.deadline.count() > 0) {
+            // A deadline of 0 would be none.
+            draft.deadline = std::max(deadline_.left(), std::chrono::milliseconds{1});
+        }
+        const Result<Outcome> outcome = run_plan(draft, options_.loaded_later);
+        if (!outcome) {
+            return tl::unexpected<Error>{outcome.error()};
+        }
+        if (outcome->pid == 0) {
+            stage_ = 2;
+            go->write_end.reset();
+            await_go(go->read_end);
+            if (options_.in_child != nullptr) {
+                options_.in_child(plan);
+            }
+            log_.write(LogLevel::debug, stage_, "<= nsexec container setup");
+            return true;
+        }
+        const PidFd child{OwnedFd{outcome->pidfd}, outcome->pid};
+        const Result<void> told = tell(*go, child);
+        if (!told) {
+            (void)child.send_signal(SIGKILL);
+            return tl::unexpected<Error>{told.error()};
+        }
+        return false;
+    }
+
+    /// The pid first, then the child's word to go on: a child never talks to a supervisor that does
+    /// not know it yet, and does not outlive a joiner that died before it told.
+    [[nodiscard]] auto tell(const Pipe& go, const PidFd& child) const noexcept -> Result<void> {
+        const Result<void> told = say(reply(options_.dialect, child.pid()).view());
+        return told ? write_all(go.write_end, Log::as_bytes({"\0", 1})) : told;
+    }
+
+    [[nodiscard]] auto say(std::string_view text) const noexcept -> Result<void> {
+        return write_all(pipe_, Log::as_bytes(text));
+    }
+
+    /// A pipe whose ends are not where a console will be.
+    [[nodiscard]] static auto make_go_pipe() noexcept -> Result<Pipe> {
+        Result<Pipe> made = Pipe::open();
+        if (!made) {
+            return made;
+        }
+        for (OwnedFd* const end : {&made->read_end, &made->write_end}) {
+            if (end->get() > STDERR_FILENO) {
+                continue;
+            }
+            const long moved = call(SYS_fcntl, end->get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+            if (moved < 0) {
+                return fail(Step::make_pipe, static_cast<int>(-moved));
+            }
+            end->reset(static_cast<int>(moved));
+        }
+        return made;
+    }
+
+    static void await_go(BorrowedFd read_end) noexcept {
+        char word = 0;
+        if (call_again(SYS_read, read_end.get(), &word, sizeof word) != sizeof word) {
+            exit_now(1);
+        }
+    }
+
+    ConstructorOptions options_;
+    Deadline deadline_;
+    Log log_;
+    int stage_ = Log::setup;
+    BorrowedFd pipe_;
+};
+
+[[gnu::noinline]] inline void run_constructor(const ConstructorOptions& options) noexcept {
+    Constructor{options}.run();
+}
+
+} // namespace detail
+
+/// Does what a supervisor asks for in the environment, in the dialect of the options. Call it as
+/// the first thing that a process does, from a constructor of the embedding program:
+///
+///     [[gnu::constructor(101)]] static void enter() {
+///         nsjoin::bootstrap({.dialect = nsjoin::Dialect::runc_1_2});
+///     }
+///
+/// If no supervisor asks (_LIBCONTAINER_INITPIPE is not set; for Dialect::environment,
+/// _LIBCONTAINER_INITPID), it returns at once: one look at the environment, no system call.
+/// Else it reads the plan, joins and creates, makes a child that is the supervisor's own
+/// (CLONE_PARENT), tells its pid, and ends the process; it returns in the child, inside of all that
+/// the plan says. What fails is told on the log pipe, or on standard error where there is none, and
+/// ends the process with exit code 1: nothing is left then.
+///
+/// The process must have one thread and not be pid 1 of its pid namespace. What it changes in the
+/// caller it changes in a process that ends. Throws nothing, needs no C++ run-time library.
+inline void bootstrap(const ConstructorOptions& options) noexcept {
+    const bool by_pid = options.dialect == Dialect::environment;
+    if (detail::variable(by_pid ? "_LIBCONTAINER_INITPID" : "_LIBCONTAINER_INITPIPE") != nullptr) {
+        detail::run_constructor(options);
+    }
+}
+
+} // namespace nsjoin
+
+/// Makes nsjoin::bootstrap() run before main, and before every constructor without a priority:
+/// once, at namespace scope of one source file of the program. The argument is what stands in a
+/// ConstructorOptions: NSJOIN_CONSTRUCTOR(.dialect = nsjoin::Dialect::runc_1_2)
+// NOLINTNEXTLINE(cppcoreguidelines-macro-usage): nothing else makes a function of one line
+#define NSJOIN_CONSTRUCTOR(...)                                                                    \
+    [[gnu::constructor(101)]] static void nsjoin_constructor() noexcept {                          \
+        ::nsjoin::bootstrap(::nsjoin::ConstructorOptions{__VA_ARGS__});                            \
+    }                                                                                              \
+    static_assert(true)
+
+#endif // NSJOIN_CONSTRUCTOR_HPP

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_LOG_HPP
+#define NSJOIN_DETAIL_LOG_HPP
+
+#include <nsjoin/detail/reasons.hpp>
+#include <nsjoin/detail/text.hpp>
+#include <nsjoin/pid_fd.hpp>
+#include <nsjoin/pipe.hpp>
+
+// What an embedding program tells its supervisor beside the reply: lines of JSON.
+
+namespace nsjoin {
+
+/// How important a log line is, with the numbers of logrus.
+enum class LogLevel : std::uint8_t { panic, fatal, error, warning, info, debug, trace };
+
+namespace detail {
+
+inline constexpr std::array<std::string_view, 7> log_level_names{
+    "panic", "fatal", "error", "warning", "info", "debug", "trace"};
+
+/// A log line's text is cut to this.
+using LogText = FixedText<768>;
+
+/// The error in words, on one line.
+inline void append_words(LogText& text, const Error& error) noexcept {
+    text.append(facts(error.step).name);
+    if (!error.subject.view().empty()) {
+        text.append(" (").append(error.subject.view()).append(")");
+    }
+    text.append(": ");
+    if (error.reason != Reason::system) {
+        text.append(reason_text(error.reason));
+        if (error.reason == Reason::process_died) {
+            const ExitStatus status{error.code};
+            text.append(status.exited() ? " (exit code " : " (signal ");
+            text.append(std::int64_t{status.exited() ? status.exit_code() : status.signal()});
+            text.append(")");
+        }
+        return;
+    }
+    const std::string_view name = errno_name(error.code);
+    text.append(name);
+    if (name.back() == ' ') {
+        text.append(std::int64_t{error.code});
+    }
+    const std::string_view why = hint(error.step, error.code);
+    if (!why.empty()) {
+        text.append(": ").append(why);
+    }
+}
+
+inline constexpr std::string_view record_label = " {nsjoin ";
+
+/// The error as append_words() has it, followed by its numbers: step, reason, code and the length
+/// of the subject. A supervisor makes the Error of it again (error_of_log()).
+inline void append_record(LogText& text, const Error& error) noexcept {
+    append_words(text, error);
+    text.append(record_label).append(static_cast<std::int64_t>(error.step));
+    text.append(" ").append(static_cast<std::int64_t>(error.reason));
+    text.append(" ").append(std::int64_t{error.code});
+    text.append(" ").append(static_cast<std::int64_t>(error.subject.view().size())).append("}");
+}
+
+/// Appends `text` as the inside of a JSON string.
+template <std::size_t Size>
+inline void append_json(FixedText<Size>& line, std::string_view text) noexcept {
+    constexpr std::string_view digits = "0123456789abcdef";
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (c == '"' || c == '\\') {
+            line.append("\\").append(std::string_view{&c, 1});
+        } else if (byte < 0x20 || byte >= 0x7f) {
+            // A path may be no UTF-8: each byte above ASCII stands for the character of its number.
+            const std::array<char, 6> escape{
+                '\\', 'u', '0', '0', digits[byte >> 4U], digits[byte & 0xfU]};
+            line.append(std::string_view{escape.data(), escape.size()});
+        } else {
+            line.append(std::string_view{&c, 1});
+        }
+    }
+}
+
+/// Where an embedding program's log goes.
+class Log {
+  public:
+    static constexpr int setup = -1; ///< the stage before there are processes
+
+    /// Nowhere: only fatal errors are said, on standard error.
+    Log() noexcept = default;
+
+    Log(BorrowedFd pipe, int level) noexcept : pipe_{pipe}, level_{level} {}
+
+    /// A line of JSON with level and text. That it is not written, or not whole, is ignored.
+    void write(LogLevel level, int stage, std::string_view text) const noexcept {
+        if (!pipe_.ok() || static_cast<int>(level) > level_) {
+            return;
+        }
+        FixedText<6 * 768 + 128> line;
+        line.append("{\"level\":\"").append(log_level_names[static_cast<std::size_t>(level)]);
+        line.append("\", \"msg\": \"");
+        append_origin(line, stage);
+        append_json(line, text);
+        line.append("\"}\n");
+        (void)write_once(pipe_, as_bytes(line.view()));
+    }
+
+    /// Why the program ends.
+    void fatal(int stage, const Error& error) const noexcept {
+        LogText text;
+        if (pipe_.ok()) {
+            append_record(text, error);
+            write(LogLevel::fatal, stage, text.view());
+            return;
+        }
+        append_words(text, error);
+        FixedText<1024> line;
+        line.append("FATAL: ");
+        append_origin(line, stage);
+        line.append(text.view()).append("\n");
+        (void)write_once(BorrowedFd{STDERR_FILENO}, as_bytes(line.view()));
+    }
+
+    [[nodiscard]] static auto as_bytes(std::string_view text) noexcept
+        -> std::span<const std::byte> {
+        return std::as_bytes(std::span<const char>{text.data(), text.size()});
+    }
+
+  private:
+    template <std::size_t Size>
+    static void append_origin(FixedText<Size>& line, int stage) noexcept {
+        line.append("nsexec");
+        if (stage != setup) {
+            line.append("-").append(std::int64_t{stage});
+        }
+        line.append("[").append(std::int64_t{::getpid()}).append("]: ");
+    }
+
+    BorrowedFd pipe_;
+    int level_ = static_cast<int>(LogLevel::debug);
+};
+
+} // namespace detail
+
+} // namespace nsjoin
+
+#endif // NSJOIN_DETAIL_LOG_HPP

@@ -1,0 +1,753 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nsjoin/constructor.hpp>
+
+#include "embed_support.hpp"
+#include "engine_support.hpp"
+#include "tracer.hpp"
+
+#include <nsjoin/console.hpp>
+#include <nsjoin/explain.hpp>
+#include <nsjoin/supervisor.hpp>
+
+using nsjoin::Dialect;
+using nsjoin::Kind;
+using nsjoin::Reason;
+using nsjoin::Step;
+using support::Embedding;
+using support::HandSupervisor;
+using support::Wire;
+
+namespace {
+
+constexpr std::uint32_t new_net = 0x40000000;
+constexpr std::uint32_t new_pid = 0x20000000;
+constexpr std::uint32_t new_user = 0x10000000;
+constexpr std::uint32_t new_mount = 0x00020000;
+
+auto has(const std::string& text, std::string_view part) -> bool {
+    if (text.find(part) != std::string::npos) {
+        return true;
+    }
+    std::fprintf(stderr, "no <%.*s> in:\n%s\n", static_cast<int>(part.size()), part.data(),
+                 text.c_str());
+    return false;
+}
+
+auto probe(Dialect dialect) -> HandSupervisor {
+    HandSupervisor supervisor;
+    supervisor.environment = {"PROBE_SEAL=no",
+                              "PROBE_DIALECT=" + std::string{nsjoin::facts(dialect).name}};
+    return supervisor;
+}
+
+auto ended_well(const Embedding& ran) -> bool {
+    if (!ran.stalled && ran.joiner == 0 && ran.child == 7) {
+        return true;
+    }
+    std::fprintf(stderr, "joiner %d, child %d, stalled %d, reply <%s>\n%s%s", ran.joiner, ran.child,
+                 static_cast<int>(ran.stalled), ran.reply.c_str(), ran.log.c_str(),
+                 ran.output.c_str());
+    return false;
+}
+
+/// Ended with a fatal line that says this, and without a child.
+auto refused(const Embedding& ran, std::string_view says) -> bool {
+    return !ran.stalled && ran.joiner == 1 && ran.pid == 0 &&
+           has(ran.log, "\"level\":\"fatal\", \"msg\": \"nsexec") && has(ran.log, says);
+}
+
+auto simple(std::uint32_t flags) -> std::string {
+    return Wire{}.word(27281, flags).bytes();
+}
+
+auto own(const char* kind) -> std::string {
+    return support::namespace_link("self", kind);
+}
+
+/// Options for tests/embed_probe.
+auto probe_options(Dialect dialect) -> nsjoin::SupervisorOptions {
+    nsjoin::SupervisorOptions options;
+    options.dialect = dialect;
+    options.program = support::built("embed_probe");
+    options.arguments = {"probe"};
+    options.environment = {"PROBE_SEAL=no", "PROBE_QUIET=1",
+                           "PROBE_DIALECT=" + std::string{nsjoin::facts(dialect).name}};
+    return options;
+}
+
+/// As supervise(), waits for the child too: its exit code, or the error.
+auto supervised(const nsjoin::Plan& plan, const nsjoin::SupervisorOptions& options)
+    -> nsjoin::Result<int> {
+    const auto embedded = nsjoin::supervise(plan, options);
+    if (!embedded) {
+        return tl::unexpected<nsjoin::Error>{embedded.error()};
+    }
+    const auto status = embedded->child.wait(std::chrono::seconds{10});
+    if (!status) {
+        return tl::unexpected<nsjoin::Error>{status.error()};
+    }
+    return status->exit_code();
+}
+
+auto exits_with_7(const nsjoin::Result<int>& code) -> bool {
+    if (!code) {
+        std::fprintf(stderr, "%s\n", nsjoin::explain(code.error()).c_str());
+    }
+    return code && *code == 7;
+}
+
+} // namespace
+
+TEST_CASE("numbers in the environment are decimal, with nothing before or after") {
+    const support::NothingLeft nothing_left;
+    const std::vector<std::string> bad{
+        "",    "03",  "3x",  " 3",          "-1",         "3 ",         "+3",
+        "0x3", "3.0", "00",  "99999999999", "4294967346", "2147483648", "abc",
+        "-0",  "\t3", "3\n", "5e1",         "１"};
+    for (const std::string name : {"_LIBCONTAINER_INITPIPE", "_LIBCONTAINER_LOGPIPE"}) {
+        for (const std::string& value : bad) {
+            CAPTURE(name);
+            CAPTURE(value);
+            auto supervisor = probe(Dialect::runc_1_2);
+            const bool is_log = name == "_LIBCONTAINER_LOGPIPE";
+            (is_log ? supervisor.has_log : supervisor.has_pipe) = false;
+            supervisor.environment.push_back(name + "=" + value);
+            const Embedding ran = supervisor.run([](int) {});
+            CHECK(ran.joiner == 1);
+            CHECK(!ran.stalled);
+            CHECK(has(is_log ? ran.output : ran.log, name + ": is no descriptor number"));
+        }
+        auto supervisor = probe(Dialect::runc_1_2);
+        const bool is_log = name == "_LIBCONTAINER_LOGPIPE";
+        (is_log ? supervisor.has_log : supervisor.has_pipe) = false;
+        supervisor.environment.push_back(name + "=77");
+        const Embedding ran = supervisor.run([](int) {});
+        CHECK(ran.joiner == 1);
+        CHECK(has(is_log ? ran.output : ran.log, name + "=77): EBADF"));
+    }
+    for (const std::string value : {"x", "-1", " 5", "5x"}) {
+        auto supervisor = probe(Dialect::runc_1_2);
+        supervisor.environment.push_back("_LIBCONTAINER_LOGLEVEL=" + value);
+        CHECK(has(supervisor.run([](int) {}).output, "_LIBCONTAINER_LOGLEVEL: is no level"));
+    }
+    for (const std::string value : {"", "0", "-1", "1x", " 1", "01", "99999999999"}) {
+        auto supervisor = probe(Dialect::environment);
+        supervisor.environment.push_back("_LIBCONTAINER_INITPID=" + value);
+        CHECK(refused(supervisor.run([](int) {}), "_LIBCONTAINER_INITPID: is no pid"));
+    }
+}
+
+TEST_CASE("without the variable nothing happens, and no system call is made") {
+    const auto calls = [](const char* how) {
+        support::TestPipe pipe;
+        const int code = support::run_in_child([&] {
+            const auto traced = support::Tracer{}.run(
+                [&] {
+                    const std::string program = support::built("embed_probe");
+                    std::string name = "probe";
+                    std::string quiet = "PROBE_QUIET=1";
+                    std::string variable = how;
+                    std::array<char*, 2> arguments{name.data(), nullptr};
+                    std::array<char*, 3> variables{quiet.data(), variable.data(), nullptr};
+                    return ::execve(program.c_str(), arguments.data(), variables.data());
+                },
+                static_cast<std::size_t>(-1));
+            (void)pipe.put(static_cast<int>(traced.stops.size()));
+            return traced.exit_code;
+        });
+        int stops = 0;
+        CHECK(code == 7);
+        CHECK(pipe.get(stops));
+        return stops;
+    };
+    const int without = calls("PROBE_IN_MAIN=none");
+    CHECK(without > 10);
+    CHECK(calls("PROBE_NOTHING=here") == without);
+}
+
+TEST_CASE("dialects create namespaces and name the child") {
+    const support::NothingLeft nothing_left;
+    for (const Dialect dialect : {Dialect::runc_2016, Dialect::runc_1_1, Dialect::runc_1_2}) {
+        CAPTURE(nsjoin::facts(dialect).name.data());
+        const Embedding ran = probe(dialect).run(simple(new_net | new_pid));
+        CHECK(ended_well(ran));
+        CHECK(has(ran.output, "pid 1 sid 1 uid 0 gid 0"));
+        CHECK(ran.output.find(own("net")) == std::string::npos);
+        CHECK(has(ran.output, own("mnt")));
+        CHECK(has(ran.output, "argument <>\nargument <two words>"));
+        CHECK(has(ran.output,
+                  dialect == Dialect::runc_2016 ? "name embed_probe" : "name runc:[2:INIT]"));
+        const std::string start = dialect == Dialect::runc_2016 ? "" : std::string(1, '\0');
+        const std::string pid = std::to_string(ran.pid);
+        CHECK(ran.reply ==
+              start + (dialect == Dialect::runc_2016
+                           ? "{ \"pid\" : " + pid + " }\n"
+                           : "{\"stage1_pid\":2147483647,\"stage2_pid\":" + pid + "}\n"));
+    }
+}
+
+TEST_CASE("no wait hangs on the pid of the stage that there is none of") {
+    CHECK(support::run_in_child([] {
+              // A child of another kind is there, which no wait may find.
+              const support::Container other{nsjoin::KindSet{}};
+              const auto stage1 = static_cast<pid_t>(nsjoin::detail::no_such_pid);
+              CHILD_CHECK(::waitpid(stage1, nullptr, 0) == -1 && errno == ECHILD);
+              siginfo_t info{};
+              CHILD_CHECK(::waitid(P_PID, static_cast<id_t>(stage1), &info, WEXITED) == -1);
+              CHILD_CHECK(errno == ECHILD);
+              CHILD_CHECK(::kill(stage1, 0) == -1 && errno == ESRCH);
+              CHILD_CHECK(!nsjoin::PidFd::open(stage1));
+              const long limit =
+                  std::strtol(support::slurp("/proc/sys/kernel/pid_max").c_str(), nullptr, 10);
+              CHILD_CHECK(limit < stage1);
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("dialects join by path") {
+    const support::NothingLeft nothing_left;
+    const support::Container container{Kind::net | Kind::ipc | Kind::uts};
+    const std::string ns = "/proc/" + std::to_string(container.pid()) + "/ns/";
+    for (const Dialect dialect : {Dialect::runc_2016, Dialect::runc_1_1, Dialect::runc_1_2}) {
+        CAPTURE(nsjoin::facts(dialect).name.data());
+        const bool old = dialect == Dialect::runc_2016;
+        const std::string paths = old ? ns + "uts," + ns + "net," + ns + "ipc"
+                                      : "uts:" + ns + "uts,net:" + ns + "net,ipc:" + ns + "ipc";
+        const std::string message = Wire{}.text(old ? 27283 : 27282, paths).bytes();
+        const Embedding ran = probe(dialect).run(message);
+        CHECK(ended_well(ran));
+        for (const char* kind : {"net", "ipc", "uts"}) {
+            CHECK(has(ran.output, support::namespace_link(std::to_string(container.pid()), kind)));
+        }
+        CHECK(has(ran.output, own("user")));
+        CHECK(has(ran.output, "dumpable 0")); // CVE-2016-9962
+    }
+    const auto joins = [](const std::string& paths) {
+        return probe(Dialect::runc_1_1).run(Wire{}.text(27282, paths).bytes());
+    };
+    CHECK(refused(joins("net:" + ns + "ipc"), "it is a namespace, but not of the kind"));
+    CHECK(refused(joins("net:/etc/passwd"), "(/etc/passwd): it is no namespace"));
+    CHECK(refused(joins("net:/nowhere"), "(/nowhere): ENOENT"));
+    CHECK(refused(probe(Dialect::runc_1_1)
+                      .run(Wire{}.word(27281, new_net).text(27282, "net:" + ns + "net").bytes()),
+                  "joins this kind and creates it"));
+    CHECK(
+        refused(probe(Dialect::runc_2016).run(Wire{}.text(27283, ns + "net," + ns + "net").bytes()),
+                "joins this kind twice"));
+}
+
+TEST_CASE("user namespaces: maps, ids, groups") {
+    const support::NothingLeft nothing_left;
+    const auto maps = [](Wire wire, unsigned uids) {
+        return wire.text(uids, "0 100000 1000\n").text(uids + 1, "0 200000 1000\n");
+    };
+    for (const Dialect dialect : {Dialect::runc_2016, Dialect::runc_1_1, Dialect::runc_1_2}) {
+        CAPTURE(nsjoin::facts(dialect).name.data());
+        const unsigned uids = dialect == Dialect::runc_2016 ? 27284 : 27283;
+        const Embedding ran =
+            probe(dialect).run(maps(Wire{}.word(27281, new_user | new_net), uids).bytes());
+        CHECK(ended_well(ran));
+        CHECK(has(ran.output, "uid 0 gid 0"));
+        CHECK(ran.output.find(own("user")) == std::string::npos);
+    }
+    // Groups are dropped if asked for, and the supervisor has the privilege outside.
+    for (const std::uint32_t rootless : {0U, 1U}) {
+        for (const std::uint32_t allowed : {0U, 1U}) {
+            CHECK(support::run_in_child([&] {
+                      const std::array<gid_t, 2> groups{5, 6};
+                      CHILD_CHECK(::setgroups(groups.size(), groups.data()) == 0);
+                      const Embedding ran =
+                          probe(Dialect::runc_1_2)
+                              .run(Wire{}.word(27285, allowed).word(27287, rootless).bytes());
+                      CHILD_CHECK(ended_well(ran));
+                      const bool dropped = allowed == 1 && rootless == 0;
+                      CHILD_CHECK(has(ran.output, dropped ? "groups 0" : "groups 2"));
+                      return 0;
+                  }) == 0);
+        }
+    }
+}
+
+TEST_CASE("a mapping program is taken from the message") {
+    const auto with = [](const char* program) {
+        const int code = support::as_user(1000, [&] {
+            const Embedding ran = probe(Dialect::runc_1_1)
+                                      .run(Wire{}
+                                               .word(27281, new_user)
+                                               .text(27283, "0 100000 1000\n")
+                                               .text(27284, "0 100000 1000\n")
+                                               .word(27285, 1)
+                                               .text(27288, program)
+                                               .word(27287, 1)
+                                               .bytes());
+            if (ran.joiner != 1) {
+                return 1;
+            }
+            return ran.log.find("the program refused") != std::string::npos         ? 10
+                   : ran.log.find("that could is not in PATH") != std::string::npos ? 11
+                                                                                    : 12;
+        });
+        return code;
+    };
+    CHECK(with("/bin/false") == 10);
+    CHECK(with("/nowhere/newuidmap") == 11);
+}
+
+TEST_CASE("oom_score_adj and time offsets") {
+    const support::NothingLeft nothing_left;
+    auto supervisor = probe(Dialect::runc_1_2);
+    supervisor.environment.push_back("PROBE_WAIT=1");
+    std::string seen;
+    std::string offsets;
+    const Embedding ran = supervisor.run([&](int socket) {
+        const std::string message = Wire{}
+                                        .word(27281, 0x80)
+                                        .text(27286, "321")
+                                        .text(27290, "monotonic 1000 5\nboottime 2000 0\n")
+                                        .bytes();
+        (void)!::send(socket, message.data(), message.size(), 0);
+        std::array<char, 256> reply{};
+        // The announcement, and the reply, left there for run().
+        CHECK(support::eventually([&] {
+            return ::recv(socket, reply.data(), reply.size(), MSG_PEEK | MSG_DONTWAIT) > 10;
+        }));
+        const std::string text{reply.data() + 1};
+        const std::string proc =
+            "/proc/" + text.substr(text.rfind(':') + 1, text.find('}') - text.rfind(':') - 1);
+        CHECK(support::eventually([&] {
+            seen = support::slurp(proc + "/oom_score_adj");
+            offsets = support::slurp(proc + "/timens_offsets");
+            return !offsets.empty();
+        }));
+    });
+    CHECK(ended_well(ran));
+    CHECK(seen == "321\n");
+    CHECK(has(offsets, "1000         5"));
+    CHECK(has(offsets, "2000         0"));
+    CHECK(refused(probe(Dialect::runc_1_2).run(Wire{}.text(27286, "1001").bytes()),
+                  "oom_score_adj is -1000 to 1000, not 1001"));
+    CHECK(refused(probe(Dialect::runc_1_2).run(Wire{}.text(27290, "monotonic 1 0\n").bytes()),
+                  "time offsets but creates no time namespace"));
+}
+
+TEST_CASE("mount sources are opened inside, by who has the rights outside") {
+    const support::NothingLeft nothing_left;
+    const support::TemporaryDirectory directory;
+    const std::string secret = directory.file("secret");
+    REQUIRE(::mkdir(secret.c_str(), 0700) == 0); // root's own: the child's root is 100000 outside
+    const auto message = [](const std::string& sources) {
+        return Wire{}
+            .word(27281, new_user | new_mount)
+            .text(27283, "0 100000 1000\n")
+            .text(27284, "0 100000 1000\n")
+            .text(27290, sources)
+            .bytes();
+    };
+    const auto run = [&](const std::string& sources, const std::string& numbers) {
+        auto supervisor = probe(Dialect::runc_1_1);
+        supervisor.environment.push_back("_LIBCONTAINER_MOUNT_FDS=" + numbers);
+        supervisor.environment.emplace_back("PROBE_LINKS=60 61 62");
+        return supervisor.run(message(sources));
+    };
+    const std::string nul(1, '\0');
+    const Embedding ran = run(secret + nul + nul + "/etc/passwd" + nul, "[60, -1,62]");
+    CHECK(ended_well(ran));
+    CHECK(has(ran.output, "60 is " + secret + " cloexec\n"));
+    CHECK(has(ran.output, "61 is "));
+    CHECK(has(ran.output, "62 is /etc/passwd cloexec\n"));
+    CHECK(refused(run(secret + nul + "/nowhere" + nul, "[60,61]"), "(/nowhere): ENOENT"));
+    CHECK(refused(run(secret + nul, "[60,61]"), "mount sources: are fewer"));
+    CHECK(refused(run(secret + nul + secret + nul, "[60]"), "mount sources: are more"));
+    CHECK(refused(run("relative" + nul, "[60]"), "is not absolute"));
+    for (const std::string numbers : {"", "60", "[60", "60]", "[x]", "[-2]", "[60,,61]", "[60.5]",
+                                      "[99999999999]", "{}", "[[60]]", "[\"60\"]"}) {
+        CAPTURE(numbers);
+        CHECK(refused(run(secret + nul, numbers), "_LIBCONTAINER_MOUNT_FDS"));
+    }
+    CHECK(refused(run(secret + nul, "[50]"), "is the init pipe"));
+    CHECK(refused(run(secret + nul, "[60,60]"), "is there twice"));
+    CHECK(refused(run(secret + nul, "[1000000000]"), "past the limit"));
+    CHECK(
+        refused(probe(Dialect::runc_1_1).run(Wire{}.text(27290, "/etc").bytes()), "mount sources"));
+    ::rmdir(secret.c_str());
+}
+
+TEST_CASE("the dialect of variables: every namespace of a process, and a console") {
+    const support::NothingLeft nothing_left;
+    const support::Container container{Kind::net | Kind::ipc | Kind::uts};
+    auto supervisor = probe(Dialect::environment);
+    supervisor.environment.push_back("_LIBCONTAINER_INITPID=" + std::to_string(container.pid()));
+    Embedding ran = supervisor.run([](int) {});
+    CHECK(ended_well(ran));
+    CHECK(ran.reply == "{ \"pid\" : " + std::to_string(ran.pid) + " }\n");
+    CHECK(has(ran.output, support::namespace_link(std::to_string(container.pid()), "net")));
+
+    const auto console = nsjoin::Console::open();
+    REQUIRE(console);
+    const std::string path =
+        "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(console->peer.fd().get());
+    supervisor.environment.push_back("_LIBCONTAINER_CONSOLE_PATH=" + path);
+    ran = supervisor.run([](int) {});
+    CHECK(ended_well(ran));
+    CHECK(ran.output.empty());
+    std::string shown(4096, '\0');
+    const ssize_t length = ::read(console->master.fd().get(), shown.data(), shown.size());
+    shown.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+    CHECK(has(shown, "sid " + std::to_string(ran.pid)));
+
+    for (const std::string bad : {"relative", "/nowhere", "/etc/passwd", "/dev/null", ""}) {
+        CAPTURE(bad);
+        supervisor.environment.back() = "_LIBCONTAINER_CONSOLE_PATH=" + bad;
+        CHECK(refused(supervisor.run([](int) {}),
+                      bad == "/etc/passwd" || bad == "/dev/null" ? "the console is no terminal"
+                      : bad == "/nowhere"                        ? "ENOENT"
+                                                                 : "_LIBCONTAINER_CONSOLE_PATH"));
+    }
+    auto gone = probe(Dialect::environment);
+    gone.environment.emplace_back("_LIBCONTAINER_INITPID=4194303");
+    CHECK(refused(gone.run([](int) {}), "pid 4194303): ESRCH"));
+    gone.has_pipe = false;
+    CHECK(refused(gone.run([](int) {}), "_LIBCONTAINER_INITPIPE: is not set"));
+}
+
+TEST_CASE("a supervisor that closes, stalls, or sends one byte at a time") {
+    const support::NothingLeft nothing_left;
+    const std::string message = simple(new_net);
+    for (std::size_t size = 0; size < message.size(); ++size) {
+        CAPTURE(size);
+        const Embedding ran = probe(Dialect::runc_1_2).run([&](int socket) {
+            (void)!::send(socket, message.data(), size, MSG_NOSIGNAL);
+            ::shutdown(socket, SHUT_WR);
+        });
+        CHECK(refused(ran, "the other side closed before all was there"));
+    }
+    const Embedding slow = probe(Dialect::runc_1_2).run([&](int socket) {
+        for (const char& byte : message) {
+            (void)!::send(socket, &byte, 1, 0);
+            ::usleep(2000);
+        }
+    });
+    CHECK(ended_well(slow));
+    for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{20}}) {
+        auto stalling = probe(Dialect::runc_1_2);
+        stalling.environment.emplace_back("PROBE_DEADLINE=1");
+        const Embedding ran =
+            stalling.run([&](int socket) { (void)!::send(socket, message.data(), size, 0); });
+        CHECK(refused(ran, "the deadline passed first"));
+    }
+    // Gone altogether: nobody to reply to, and no signal of a broken pipe ends the joiner.
+    const Embedding deaf = probe(Dialect::runc_1_2).run([&](int socket) {
+        (void)!::send(socket, message.data(), message.size(), 0);
+        ::shutdown(socket, SHUT_RD);
+        ::shutdown(socket, SHUT_WR);
+    });
+    CHECK(deaf.joiner != 128 + SIGPIPE);
+    CHECK(!deaf.stalled);
+}
+
+TEST_CASE("log lines: levels and escapes") {
+    const auto at_level = [](const std::string& level) {
+        auto supervisor = probe(Dialect::runc_1_2);
+        supervisor.environment.push_back("_LIBCONTAINER_LOGLEVEL=" + level);
+        return supervisor.run(simple(0)).log;
+    };
+    CHECK(has(at_level("5"), "{\"level\":\"debug\", \"msg\": \"nsexec["));
+    CHECK(has(at_level("6"), "{\"level\":\"debug\", \"msg\": \"nsexec-2["));
+    CHECK(has(at_level(""), "{\"level\":\"debug\", \"msg\": \"nsexec-0["));
+    CHECK(at_level("4").empty());
+    CHECK(at_level("0").empty());
+    const Embedding ran =
+        probe(Dialect::runc_1_2).run(Wire{}.text(27282, "net:/a\"b\\c\nd\x01\xff").bytes());
+    CHECK(has(ran.log, R"((/a\"b\\c\u000ad\u0001\u00ff): ENOENT)"));
+    const auto text = nsjoin::detail::json_text(ran.log.substr(ran.log.find("fatal") - 10), "msg");
+    REQUIRE(text);
+    const auto error = nsjoin::detail::error_of_text(*text);
+    REQUIRE(error);
+    CHECK(error->subject.view() == "/a\"b\\c\nd\x01\xff");
+    CHECK(error->code == ENOENT);
+    auto silent = probe(Dialect::runc_1_2);
+    silent.has_log = false;
+    const Embedding told = silent.run(Wire{}.text(27282, "net:/a").bytes());
+    CHECK(told.joiner == 1);
+    CHECK(has(told.output, "FATAL: nsexec["));
+    CHECK(told.output.find("{nsjoin") == std::string::npos);
+}
+
+TEST_CASE("hooks run before the join, and in the child") {
+    auto supervisor = probe(Dialect::runc_1_2);
+    supervisor.environment.emplace_back("PROBE_HOOKS=1");
+    const Embedding ran = supervisor.run(simple(new_net));
+    CHECK(ended_well(ran));
+    CHECK(ran.output.find("before\nhook\npid ") == 0);
+}
+
+TEST_CASE("a process with threads, and pid 1, are refused") {
+    const support::NothingLeft nothing_left;
+    // A thread that a constructor starts later is no harm.
+    auto early = probe(Dialect::runc_1_2);
+    early.environment.emplace_back("PROBE_THREAD=1");
+    CHECK(ended_well(early.run(simple(new_net))));
+    // One that is there before.
+    auto late = probe(Dialect::runc_1_2);
+    late.environment.emplace_back("PROBE_IN_MAIN=no");
+    late.environment.emplace_back("PROBE_LATE=1");
+    CHECK(refused(late.run(simple(new_net)), "has several threads"));
+    // In one of 200 threads of main.
+    auto many = probe(Dialect::runc_1_2);
+    many.environment.emplace_back("PROBE_IN_MAIN=threads");
+    CHECK(refused(many.run(simple(new_net)), "has several threads"));
+    // Called by main itself.
+    auto main = probe(Dialect::runc_1_2);
+    main.environment.emplace_back("PROBE_IN_MAIN=yes");
+    CHECK(ended_well(main.run(simple(new_net))));
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(::unshare(CLONE_NEWPID) == 0);
+              const Embedding ran = probe(Dialect::runc_1_2).run(simple(new_net));
+              CHILD_CHECK(refused(ran, "is pid 1 of its pid namespace"));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("the executable is sealed once, with arguments and environment kept") {
+    const support::NothingLeft nothing_left;
+    for (const bool asked : {false, true}) {
+        HandSupervisor supervisor;
+        supervisor.environment = {"PROBE_DIALECT=runc-1.1"}; // where it is the default
+        if (asked) {
+            supervisor.environment = {"PROBE_DIALECT=runc-1.2", "PROBE_SEAL=yes"};
+        }
+        const Embedding ran = supervisor.run(simple(new_net));
+        CHECK(ended_well(ran));
+        CHECK(has(ran.output, "exe /memfd:nsjoin (deleted)"));
+        CHECK(has(ran.output, "argument <probe>\nargument <>\nargument <two words>\n"));
+    }
+    CHECK(has(probe(Dialect::runc_1_1).run(simple(new_net)).output,
+              "exe " + support::built("embed_probe")));
+    // Where memfd_create is denied, a file without a name serves.
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::deny_syscall(SYS_memfd_create, ENOSYS));
+              HandSupervisor supervisor;
+              supervisor.environment = {"PROBE_DIALECT=runc-1.1"};
+              const Embedding ran = supervisor.run(simple(new_net));
+              CHILD_CHECK(ended_well(ran));
+              CHILD_CHECK(has(ran.output, "(deleted)"));
+              return 0;
+          }) == 0);
+}
+
+namespace {
+
+/// What a container's root does: inside of the container it opens the executable of process `pid`
+/// (as numbered there), waits until that ended, and writes to the file that it still has open.
+auto attack(const nsjoin::PidFd& container, const std::string& pid, const support::TestPipe& ready)
+    -> nsjoin::Result<nsjoin::Side> {
+    auto side = nsjoin::join_and_clone(nsjoin::JoinPlan{}
+                                           .join(container, nsjoin::kinds<Kind::pid, Kind::net>)
+                                           .create<Kind::mount>());
+    if (!side || !side->is_child()) {
+        return side;
+    }
+    (void)::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    (void)::mount("proc", "/proc", "proc", 0, nullptr);
+    const int reader = ::open(("/proc/" + pid + "/exe").c_str(), O_RDONLY | O_CLOEXEC);
+    (void)ready.put(reader);
+    const bool gone =
+        support::eventually([&] { return ::access(("/proc/" + pid + "/exe").c_str(), F_OK) != 0; });
+    const std::string again = "/proc/self/fd/" + std::to_string(reader);
+    const int writer = ::open(again.c_str(), O_WRONLY | O_CLOEXEC);
+    ::_exit(gone && writer >= 0 && ::write(writer, "#!/bin/evil\n", 12) == 12 ? 0 : 1);
+}
+
+/// Whether a container gets to write to the file of a program that joins it.
+auto overwritten(const std::string& program, const char* seal) -> bool {
+    const std::string before = support::slurp(program);
+    const support::Container container{Kind::pid | Kind::net};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    auto options = probe_options(Dialect::runc_1_1);
+    options.program = program;
+    options.environment = {"PROBE_DIALECT=runc-1.1", std::string{"PROBE_SEAL="} + seal,
+                           "PROBE_WAIT=1", "PROBE_SILENT=1"};
+    const auto embedded = nsjoin::supervise(
+        nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::pid, Kind::net>), options);
+    REQUIRE(embedded);
+    const std::string pids = support::status_line(std::to_string(embedded->child.pid()), "NSpid");
+    const support::TestPipe ready;
+    const auto attacker = attack(*target, pids.substr(pids.rfind('\t') + 1), ready);
+    REQUIRE(attacker);
+    int opened = -1;
+    CHECK(ready.get(opened));
+    CHECK(opened >= 0);
+    (void)!::send(embedded->pipe.get(), "x", 1, MSG_NOSIGNAL);
+    CHECK(embedded->child.wait());
+    const auto wrote = attacker->child().wait();
+    REQUIRE(wrote);
+    const bool changed = support::slurp(program) != before;
+    CHECK(changed == (wrote->exit_code() == 0));
+    return changed;
+}
+
+} // namespace
+
+TEST_CASE("CVE-2019-5736: the host's executable can't be overwritten through /proc/PID/exe") {
+    const support::TemporaryDirectory directory;
+    for (const char* seal : {"yes", "no"}) {
+        const std::string copy = directory.file("program");
+        const std::string command = "cp " + support::built("embed_probe") + " " + copy;
+        REQUIRE(std::system(command.c_str()) == 0);
+        // Without sealing the attack works: that is what the test would see.
+        CHECK(overwritten(copy, seal) == (std::string_view{seal} == "no"));
+        ::unlink(copy.c_str());
+    }
+}
+
+TEST_CASE("supervise: the child is the caller's own, in every dialect") {
+    const support::NothingLeft nothing_left;
+    const support::Container container{Kind::net | Kind::ipc | Kind::uts};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    for (const Dialect dialect :
+         {Dialect::environment, Dialect::runc_2016, Dialect::runc_1_1, Dialect::runc_1_2}) {
+        CAPTURE(nsjoin::facts(dialect).name.data());
+        const auto options = probe_options(dialect);
+        CHECK(
+            exits_with_7(supervised(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds), options)));
+        if (dialect != Dialect::environment) {
+            CHECK(exits_with_7(
+                supervised(nsjoin::JoinPlan{}
+                               .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})
+                               .create<Kind::mount, Kind::pid>(),
+                           options)));
+        }
+    }
+}
+
+TEST_CASE("supervise: an error is the one that the caller itself would get") {
+    const support::NothingLeft nothing_left;
+    const support::Container container{Kind::net | Kind::user};
+    const auto same = [](const nsjoin::Plan& plan) {
+        const auto embedded = supervised(plan, probe_options(Dialect::runc_1_2));
+        const auto here = nsjoin::join_and_clone(plan);
+        if (here && here->is_child()) {
+            ::_exit(0);
+        }
+        CHILD_CHECK(!embedded);
+        CHILD_CHECK(!here);
+        if (embedded.error() != here.error()) {
+            std::fprintf(stderr, "%s\n%s\n", nsjoin::explain(embedded.error()).c_str(),
+                         nsjoin::explain(here.error()).c_str());
+        }
+        CHILD_CHECK(embedded.error() == here.error());
+        return 0;
+    };
+    CHECK(support::as_user(1000, [&] {
+              return same(nsjoin::JoinPlan{}.create<Kind::net>().as({.uid = 0, .gid = 0}));
+          }) == 0);
+    CHECK(support::as_user(1000, [&] {
+              const auto own_net = nsjoin::NamespaceFd<Kind::net>::own();
+              (void)own_net;
+              return same(nsjoin::JoinPlan{}
+                              .create(nsjoin::NewUser{.uids = {{0, 0, 5}}, .gids = {{0, 0, 5}}})
+                              .as({.uid = 0, .gid = 0}));
+          }) == 0);
+    CHECK(support::run_in_child([&] {
+              return same(nsjoin::JoinPlan{}.create<Kind::time>().time_offsets(
+                  {std::chrono::hours{-24 * 365 * 200}, std::chrono::nanoseconds{0}}));
+          }) == 0);
+}
+
+TEST_CASE("supervise: programs that are not what they should be") {
+    const support::NothingLeft nothing_left;
+    const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();
+    auto options = probe_options(Dialect::runc_1_2);
+    options.program = "/bin/true";
+    CHECK(
+        support::fails_with(supervised(plan, options), Step::start_program, Reason::process_died));
+    options.program = "/nowhere";
+    CHECK(support::fails_with(supervised(plan, options), Step::start_program, Reason::system,
+                              ENOENT));
+    options.program = "/bin/sleep";
+    options.arguments = {"sleep", "100"};
+    options.deadline = std::chrono::milliseconds{200};
+    CHECK(support::fails_with(supervised(plan, options), Step::start_program,
+                              Reason::deadline_passed));
+    // One that speaks another dialect: its child is not left behind.
+    options = probe_options(Dialect::runc_2016);
+    options.environment = {"PROBE_SEAL=no", "PROBE_DIALECT=runc-1.2", "PROBE_HANG=1"};
+    CHECK(!supervised(plan, options));
+    options = probe_options(Dialect::runc_1_2);
+    const auto root = nsjoin::OwnedFd{::open("/", O_PATH | O_CLOEXEC)};
+    CHECK(support::fails_with(supervised(nsjoin::JoinPlan{}.root(root), options),
+                              Step::start_program, Reason::bad_message));
+    CHECK(support::fails_with(supervised(plan, probe_options(Dialect::environment)),
+                              Step::start_program, Reason::bad_message));
+}
+
+TEST_CASE("supervise: a reply that names somebody else's process harms nobody") {
+    const support::NothingLeft nothing_left;
+    const support::TemporaryDirectory directory;
+    const std::string script = directory.file("liar");
+    REQUIRE(::close(::open(script.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0755)) == 0);
+    // The grandparent's pid: a live process, and no child.
+    REQUIRE(support::spill(script, "#!/bin/bash\nprintf '{\"stage1_pid\":1,\"stage2_pid\":1}\\n' "
+                                   ">&\"$_LIBCONTAINER_INITPIPE\"\n"));
+    auto options = probe_options(Dialect::runc_1_2);
+    options.program = script;
+    CHECK(support::fails_with(supervised(nsjoin::JoinPlan{}.create<Kind::net>(), options),
+                              Step::read_bootstrap, Reason::bad_message));
+    ::unlink(script.c_str());
+}
+
+namespace {
+
+/// Runs a supervisor that is killed, or whose program or child is, at one stop after the other.
+auto kill_everywhere(const nsjoin::Plan& plan, std::size_t stride) -> int {
+    const auto body = [&] {
+        const auto descriptors = support::open_descriptors();
+        {
+            auto embedded = nsjoin::supervise(plan, probe_options(Dialect::runc_1_2));
+            if (embedded) {
+                CHILD_CHECK(embedded->child.wait());
+            }
+        }
+        CHILD_CHECK(::waitpid(-1, nullptr, WNOHANG | __WALL) == -1);
+        CHILD_CHECK(errno == ECHILD);
+        CHILD_CHECK(support::open_descriptors() == descriptors);
+        return 0;
+    };
+    int bad = 0;
+    std::size_t count = 0;
+    for (bool more = true; more; count += stride) {
+        const int code = support::run_in_child([&] {
+            const support::Traced run = support::Tracer{}.run(body, count);
+            if (run.stops.size() <= count) {
+                return 99;
+            }
+            const bool main_killed = run.exit_code == 128 + SIGKILL;
+            if (run.hung || (run.exit_code != 0 && !main_killed)) {
+                std::fprintf(stderr, "killed at stop %zu (%s of system call %ld): %s, exit %d\n",
+                             count, run.stops[count].entry ? "entry" : "exit",
+                             run.stops[count].number,
+                             run.hung ? "something is left" : "not cleaned up", run.exit_code);
+                return 1;
+            }
+            return 0;
+        });
+        more = code != 99;
+        bad += code == 0 || code == 99 ? 0 : 1;
+    }
+    MESSAGE("killed at " << count / stride << " stops of " << count);
+    CHECK(count > 200);
+    return bad;
+}
+
+} // namespace
+
+TEST_CASE("supervisor, joiner or child is killed at any system call") {
+    const support::Container container{Kind::net | Kind::ipc};
+    const auto net = nsjoin::NamespaceFd<Kind::net>::open(container.pid());
+    const auto plan = nsjoin::JoinPlan{}
+                          .join(*net)
+                          .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})
+                          .create<Kind::mount>()
+                          .build();
+    CHECK(kill_everywhere(plan, 1) == 0);
+}
