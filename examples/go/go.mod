@@ -1,0 +1,3 @@
+module nsjoin
+
+go 1.19

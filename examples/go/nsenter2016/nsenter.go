@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Package nsenter2016 enters the namespaces that a supervisor asks for, before Go's runtime has made a
+// thread. Import it for that effect alone, in the main package of the runtime:
+//
+//	import _ "nsjoin/nsenter2016"
+//
+// It speaks the dialect of runc's first netlink message, of 2016. Nothing
+// happens without _LIBCONTAINER_INITPIPE in the environment.
+package nsenter2016
+
+/*
+#cgo CXXFLAGS: -std=c++20 -fno-exceptions -fno-rtti -Wall -Wextra -I${SRCDIR}/../../../include
+#cgo LDFLAGS: -Wl,--as-needed
+*/
+import "C"
