@@ -4,6 +4,7 @@
 
 /// Everything public, in one include.
 
+#include <nsjoin/command.hpp>
 #include <nsjoin/console.hpp>
 #include <nsjoin/credentials.hpp>
 #include <nsjoin/error.hpp>
@@ -11,6 +12,7 @@
 #include <nsjoin/fd.hpp>
 #include <nsjoin/id_map.hpp>
 #include <nsjoin/join.hpp>
+#include <nsjoin/join_here.hpp>
 #include <nsjoin/kind.hpp>
 #include <nsjoin/namespace_fd.hpp>
 #include <nsjoin/order.hpp>
@@ -18,5 +20,6 @@
 #include <nsjoin/pipe.hpp>
 #include <nsjoin/plan.hpp>
 #include <nsjoin/pty.hpp>
+#include <nsjoin/spawn.hpp>
 
 #endif // NSJOIN_NSJOIN_HPP

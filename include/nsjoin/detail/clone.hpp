@@ -57,35 +57,28 @@ inline constexpr bool has_vfork = false;
     const long pid = call(SYS_clone, wanted, 0UL, args.pidfd, args.child_tid, args.tls);
 #endif
     if (pid > 0 && (flags & clone_parent_settid) != 0) {
-        *reinterpret_cast<pid_t*>(args.parent_tid) = static_cast<pid_t>(pid); // NOLINT(*-cast)
+        // NOLINTNEXTLINE(*-cast,*-int-to-ptr): as the kernel has it
+        *reinterpret_cast<pid_t*>(args.parent_tid) = static_cast<pid_t>(pid);
     }
     return pid;
 }
 
 /// Makes a process on the memory of this one, and suspends the calling thread until it ends or
-/// executes; with clone_files in `shared` it has this one's descriptor table too. `body` runs in it
-/// with `context`, and either does not return, or returns in a process with memory of its own that
-/// it made. Returns the pid in the caller, 0 in that further process, or -errno. clone(2) CLONE_VM
-/// | CLONE_VFORK; clone3(2) if `cgroup` is a descriptor. Writes the new process's pidfd to `pidfd`.
+/// executes. `body` runs in it with `context`, and either does not return, or returns in a process
+/// with memory of its own that it made. Of `args` it takes what clone(2) has, or with a flag that
+/// only clone3(2) has, all; clone(2) writes no pid beside a pidfd. Returns the pid in the caller, 0
+/// in that further process, or -errno. CLONE_VM | CLONE_VFORK.
 template <typename Context>
 [[gnu::noinline]] auto run_on_this_memory(void (*body)(Context&), Context& context,
-                                          std::uint64_t shared, int& pidfd, int cgroup) noexcept
-    -> long {
-    CloneArgs args;
-    args.flags = clone_vm | clone_vfork | clone_pidfd | shared;
-    args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
-    args.exit_signal = SIGCHLD;
-    long number = SYS_clone;
-    std::uint64_t first = args.flags | args.exit_signal;
-    std::uint64_t second = 0;
-    if (cgroup >= 0) {
-        args.flags |= clone_into_cgroup;
-        args.cgroup = static_cast<std::uint64_t>(cgroup);
-        number = SYS_clone3;
-        first = reinterpret_cast<std::uint64_t>(&args); // NOLINT(*-reinterpret-cast)
-        second = sizeof args;
-    }
-    const long pid = inlined_call(number, first, second, args.pidfd);
+                                          CloneArgs args) noexcept -> long {
+    args.flags |= clone_vm | clone_vfork;
+    const bool by_clone3 = (args.flags >> 32) != 0;
+    const std::uint64_t flags = args.flags & ~clone_parent_settid;
+    const std::uint64_t first =
+        by_clone3 ? reinterpret_cast<std::uint64_t>(&args) // NOLINT(*-reinterpret-cast)
+                  : flags | args.exit_signal;
+    const long pid = inlined_call(by_clone3 ? SYS_clone3 : SYS_clone, first,
+                                  by_clone3 ? sizeof args : 0, args.pidfd);
     if (pid == 0) {
         body(context);
     }

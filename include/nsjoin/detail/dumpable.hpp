@@ -5,62 +5,75 @@
 #include <nsjoin/detail/syscall.hpp>
 
 #include <atomic>
+#include <new>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
 
 namespace nsjoin::detail {
 
 /// How many threads of this process need it to be not dumpable, and what it was before.
 struct DumpableState {
-    std::atomic<pid_t> lock{0}; ///< the process that holds it, or 0
-    pid_t process = 0;          ///< whose count this is: a forked copy starts anew
+    std::atomic<bool> locked{false};
     unsigned holders = 0;
     bool was_dumpable = false;
 };
 
-inline DumpableState dumpable_state;
+inline std::atomic<DumpableState*> dumpable_page{nullptr};
 
-/// The lock of the state, over a scope. A lock of a process that forked is held by nobody in the
-/// copy, so another process's number in it counts as free.
+/// The state of this process, made by the first that asks; null if there was no memory. The kernel
+/// empties it in every copy of the process (MADV_WIPEONFORK, Linux 4.14), where nobody holds it.
+[[nodiscard]] inline auto dumpable_state() noexcept -> DumpableState* {
+    DumpableState* state = dumpable_page.load(std::memory_order_acquire);
+    if (state != nullptr) {
+        return state;
+    }
+    constexpr std::size_t size = sizeof(DumpableState);
+    void* const page =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) { // NOLINT(*-cast,performance-no-int-to-ptr)
+        return nullptr;
+    }
+    auto* const fresh = ::new (page) DumpableState{};
+    if (::madvise(page, size, MADV_WIPEONFORK) == 0 &&
+        dumpable_page.compare_exchange_strong(state, fresh)) {
+        return fresh;
+    }
+    (void)::munmap(page, size);
+    return state; // another thread's, or none
+}
+
+/// The lock of the state, over a scope.
 class DumpableLock {
   public:
-    /// `self`: the pid of the calling process.
-    explicit DumpableLock(pid_t self) noexcept : self_{self} {
-        for (;;) {
-            pid_t holder = 0;
-            if (dumpable_state.lock.compare_exchange_strong(holder, self_) ||
-                (holder != self_ && dumpable_state.lock.compare_exchange_strong(holder, self_))) {
-                break;
-            }
+    explicit DumpableLock(DumpableState* state) noexcept : state_{state} {
+        while (state_ != nullptr && state_->locked.exchange(true, std::memory_order_acquire)) {
             (void)call(SYS_sched_yield);
-        }
-        if (dumpable_state.process != self_) {
-            dumpable_state.process = self_;
-            dumpable_state.holders = 0;
         }
     }
 
-    ~DumpableLock() { dumpable_state.lock.store(0); }
+    ~DumpableLock() {
+        if (state_ != nullptr) {
+            state_->locked.store(false, std::memory_order_release);
+        }
+    }
 
     DumpableLock(const DumpableLock&) = delete;
     DumpableLock(DumpableLock&&) = delete;
     auto operator=(const DumpableLock&) -> DumpableLock& = delete;
     auto operator=(DumpableLock&&) -> DumpableLock& = delete;
 
-    /// For a child: what it inherited is not its own, even where its pid is the same number in
-    /// another pid namespace.
-    static void forget() noexcept {
-        dumpable_state.lock.store(0);
-        dumpable_state.process = 0;
-    }
-
     /// Whether another thread has cleared the flag for a while: a copy of the process made now
     /// lacks it too.
-    [[nodiscard]] static auto cleared() noexcept -> bool {
-        return dumpable_state.holders != 0 && dumpable_state.was_dumpable;
+    [[nodiscard]] auto cleared() const noexcept -> bool {
+        return state_ != nullptr && state_->holders != 0 && state_->was_dumpable;
     }
 
   private:
-    pid_t self_;
+    DumpableState* state_;
 };
 
 /// Keeps this process from being dumpable over a scope: a process that runs on its memory is about
@@ -68,25 +81,29 @@ class DumpableLock {
 /// at once have to count. prctl(2) PR_SET_DUMPABLE.
 class NotDumpable {
   public:
-    explicit NotDumpable(pid_t self) noexcept : self_{self} {
-        const DumpableLock lock{self_};
-        if (dumpable_state.holders == 0) {
+    NotDumpable() noexcept : state_{dumpable_state()} {
+        if (state_ == nullptr) {
+            failed_ = -ENOMEM;
+            return;
+        }
+        const DumpableLock lock{state_};
+        if (state_->holders == 0) {
             const long before = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
-            dumpable_state.was_dumpable = before == 1;
+            state_->was_dumpable = before == 1;
             failed_ = before == 1 ? call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) : before;
         }
         held_ = failed_ >= 0;
-        dumpable_state.holders += held_ ? 1 : 0;
+        state_->holders += held_ ? 1U : 0U;
     }
 
     ~NotDumpable() {
         if (!held_) {
             return;
         }
-        const DumpableLock lock{self_};
+        const DumpableLock lock{state_};
         // A change of credentials in the other process has cleared the flag of the shared memory
         // too, so it is set again and not only left alone.
-        if (--dumpable_state.holders == 0 && dumpable_state.was_dumpable) {
+        if (--state_->holders == 0 && state_->was_dumpable) {
             // Once more if it fails: nothing else gives the flag back.
             if (call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
                 (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
@@ -99,14 +116,14 @@ class NotDumpable {
     auto operator=(const NotDumpable&) -> NotDumpable& = delete;
     auto operator=(NotDumpable&&) -> NotDumpable& = delete;
 
-    /// Why the flag could not be cleared, negative; else 0 or more.
+    /// Why the flag could not be cleared, negative; else 0.
     [[nodiscard]] auto failed() const noexcept -> long { return failed_ < 0 ? failed_ : 0; }
 
     /// For a child that got a copy of this object: it stays not dumpable.
     void stay() noexcept { held_ = false; }
 
   private:
-    pid_t self_;
+    DumpableState* state_;
     bool held_ = false;
     long failed_ = 0;
 };

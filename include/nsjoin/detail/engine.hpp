@@ -65,10 +65,10 @@ inline void find_blame(Blame& blame) noexcept {
         code == -EPERM || code == -EINVAL || code == -ENOSPC || code == -EUSERS || code == -ENOSYS;
     if (has_vfork && about_kinds && !kinds.empty()) {
         Blame blame{kinds, {}};
-        int pidfd = -1;
-        const long pid = run_on_this_memory(find_blame, blame, 0, pidfd, -1);
+        // Without an exit signal nobody else hears of its end, or waits for it.
+        const long pid = run_on_this_memory(find_blame, blame, CloneArgs{});
         if (pid > 0) {
-            (void)PidFd{OwnedFd{pidfd}, static_cast<pid_t>(pid)}.wait();
+            (void)call_again(SYS_wait4, pid, nullptr, wait_all, nullptr);
         }
         if (!blame.found) {
             return blame.found.error();
@@ -80,8 +80,8 @@ inline void find_blame(Blame& blame) noexcept {
 /// clone_process() for a process that needs its own files in /proc, or whose files the caller
 /// writes: they depend on the dumpable flag, which another thread may have cleared just now.
 [[nodiscard]] inline auto clone_copy(Run& run, const CloneArgs& args) noexcept -> long {
-    const DumpableLock lock{run.self};
-    run.flag_was_cleared = DumpableLock::cleared();
+    const DumpableLock lock{dumpable_state()};
+    run.flag_was_cleared = lock.cleared();
     const long pid = clone_process(args);
     if (pid == 0 && run.flag_was_cleared) {
         (void)set_dumpable(true);
@@ -90,6 +90,14 @@ inline void find_blame(Blame& blame) noexcept {
                          nullptr, 0);
     }
     return pid;
+}
+
+/// The new process is to be born in the plan's cgroup, if clone3(2) can do that.
+inline void place_into_cgroup(const Run& run, CloneArgs& args) noexcept {
+    if (run.into_cgroup) {
+        args.flags |= clone_into_cgroup;
+        args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
+    }
 }
 
 /// Makes the child. Sets run.in_child in it.
@@ -111,8 +119,7 @@ inline void find_blame(Blame& blame) noexcept {
     args.flags |= sibling ? clone_parent : 0;
     args.exit_signal = sibling ? 0 : SIGCHLD;
     if (place) {
-        args.flags |= clone_into_cgroup;
-        args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
+        place_into_cgroup(run, args);
     }
     const long pid = run.route.joiner == Joiner::none ? clone_copy(run, args) : clone_process(args);
     if (pid < 0) {
@@ -144,7 +151,6 @@ inline void join_and_make_child(Run& run) noexcept {
 
 /// The rest of the child: its steps, and the report. Ends the process on failure.
 inline void finish_child(Run& run) noexcept {
-    DumpableLock::forget();
     run.caller_end.reset();
     (void)call(SYS_set_robust_list, run.thread.robust_list, run.thread.robust_size);
     Result<void> done;
@@ -189,12 +195,16 @@ inline void finish_child(Run& run) noexcept {
 /// Joins on a process that shares the caller's memory. Returns in the caller and in the child.
 [[nodiscard]] inline auto start_on_this_memory(Run& run) noexcept -> Result<void> {
     int pidfd = -1;
-    NotDumpable not_dumpable{run.self};
+    NotDumpable not_dumpable;
     if (not_dumpable.failed() != 0) {
         return outcome(Step::clear_dumpable, not_dumpable.failed());
     }
-    const long pid = run_on_this_memory(join_and_make_child, run, clone_files, pidfd,
-                                        run.into_cgroup ? run.plan.cgroup.get() : -1);
+    CloneArgs args;
+    args.flags = clone_files | clone_pidfd;
+    args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
+    args.exit_signal = SIGCHLD;
+    place_into_cgroup(run, args);
+    const long pid = run_on_this_memory(join_and_make_child, run, args);
     if (pid < 0) {
         return outcome(run.into_cgroup ? Step::enter_cgroup : Step::make_joiner, pid);
     }
@@ -233,10 +243,7 @@ inline void finish_child(Run& run) noexcept {
     args.flags = clone_pidfd;
     args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
     args.exit_signal = SIGCHLD;
-    if (run.into_cgroup) {
-        args.flags |= clone_into_cgroup;
-        args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
-    }
+    place_into_cgroup(run, args);
     const long pid = clone_copy(run, args);
     if (pid < 0) {
         return outcome(run.into_cgroup ? Step::enter_cgroup : Step::make_joiner, pid);
@@ -361,7 +368,7 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
         run.handover = handover;
     }
     if (run.route.wait_for_caller && !run.caller_pidfd.ok()) {
-        const long self = call(SYS_pidfd_open, run.self, 0U);
+        const long self = call(SYS_pidfd_open, ::getpid(), 0U);
         if (self < 0) {
             return outcome(Step::open_pidfd, self);
         }
@@ -374,6 +381,9 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
 [[nodiscard]] inline auto run_once(Run& run) noexcept -> Result<Outcome> {
     std::optional<SharedHandover> shared;
     Result<void> done = open_for_route(run, shared);
+    if (done && !run.plan.mount_sources.list.empty()) {
+        done = start_opener(run);
+    }
     if (done) {
         done = start(run);
     }
@@ -386,25 +396,28 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
         run.child_end.reset();
         done = finish_caller(run, child);
     }
+    if (!done && child.pid() > 0) {
+        abandon(run, child);
+    }
+    end_opener(run);
     if (!done) {
-        if (child.pid() > 0) {
-            abandon(run, child);
-        }
         return tl::unexpected<Error>{done.error()};
     }
     const pid_t pid = child.pid();
     return Outcome{child.release().release(), pid};
 }
 
-/// As run_once(); where clone3 can't place into the cgroup, the process writes itself there.
-[[nodiscard]] inline auto attempt(Run& run) noexcept -> Result<Outcome> {
+/// Runs the plan by `once`; where clone3 can't place into the cgroup, the process writes itself
+/// there.
+template <typename Once>
+[[nodiscard]] auto attempt(Run& run, const Once& once) noexcept -> Result<Outcome> {
     choose_route(run);
-    Result<Outcome> result = run_once(run);
+    Result<Outcome> result = once(run);
     if (!result && run.into_cgroup && result.error().step == Step::enter_cgroup) {
         const int code = result.error().code;
         if (code == ENOSYS || code == EINVAL || code == E2BIG || code == EPERM) {
             const Result<void> opened = open_cgroup_procs(run);
-            return opened ? run_once(run) : tl::unexpected<Error>{opened.error()};
+            return opened ? once(run) : tl::unexpected<Error>{opened.error()};
         }
     }
     return result;
@@ -419,7 +432,8 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
 }
 
 /// Runs the plan with one call for all kinds of the one target that they come from.
-[[nodiscard]] inline auto attempt_one_call(Run& run, BorrowedFd target) noexcept
+template <typename Once>
+[[nodiscard]] auto attempt_one_call(Run& run, BorrowedFd target, const Once& once) noexcept
     -> Result<Outcome> {
     run.joining = run.plan.joined();
     // To join one's own namespace is nothing, but for these: a mount namespace moves root and
@@ -432,16 +446,33 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
     if (!run.joining.empty()) {
         run.calls.add({target.get(), run.joining});
     }
-    return attempt(run);
+    return attempt(run, once);
+}
+
+/// Runs the plan with the calls that follow from what is known of the namespaces.
+template <typename Once>
+[[nodiscard]] auto attempt_ways(Run& run, const Candidates& candidates, const Once& once) noexcept
+    -> Result<Outcome> {
+    run.joining = candidates.differing();
+    Result<Outcome> result{};
+    for (const Way way : {Way::differing, Way::by_descriptors}) {
+        run.calls = candidates.calls(way);
+        result = attempt(run, once);
+        if (!may_join_otherwise(result)) {
+            break;
+        }
+    }
+    return result;
 }
 
 /// Runs the plan the shortest way that the kernel lets it.
-[[nodiscard]] inline auto attempts(Run& run) noexcept -> Result<Outcome> {
+template <typename Once>
+[[nodiscard]] auto attempts(Run& run, const Once& once) noexcept -> Result<Outcome> {
     if (run.plan.joined().empty()) {
-        return attempt(run);
+        return attempt(run, once);
     }
     if (const BorrowedFd target = single_target(run.plan); target.ok()) {
-        Result<Outcome> result = attempt_one_call(run, target);
+        Result<Outcome> result = attempt_one_call(run, target, once);
         if (!may_join_otherwise(result)) {
             return result;
         }
@@ -450,16 +481,7 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
     if (!looked) {
         return tl::unexpected<Error>{looked.error()};
     }
-    run.joining = run.candidates.differing();
-    Result<Outcome> result{};
-    for (const Way way : {Way::differing, Way::by_descriptors}) {
-        run.calls = run.candidates.calls(way);
-        result = attempt(run);
-        if (!may_join_otherwise(result)) {
-            break;
-        }
-    }
-    return result;
+    return attempt_ways(run, run.candidates, once);
 }
 
 /// Says of which namespace the error of a join is, and gives ESRCH its meaning.
@@ -485,16 +507,24 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
 }
 
 /// Runs a plan. Returns in the caller with the child, and in the child with no pid.
-[[nodiscard]] inline auto run_plan(const Draft& plan) noexcept -> Result<Outcome> {
+[[nodiscard]] inline auto run_plan(const Draft& plan, bool keep_thread_id = false) noexcept
+    -> Result<Outcome> {
     const ErrnoKeeper keep_errno; // a process on this memory has this thread's errno
     Run run{plan};
-    const Result<void> prepared = prepare(run);
+    run.keep_thread_id = keep_thread_id;
+    Result<void> prepared = check_before_run(plan);
+    if (prepared) {
+        prepared = open_inputs(run);
+    }
+    if (prepared) {
+        prepared = prepare_child(run);
+    }
     if (!prepared) {
         return tl::unexpected<Error>{prepared.error()};
     }
     // Until the child is through, no handler may run: in the joiner it would be on our memory.
     run.signals = block_signals();
-    Result<Outcome> result = attempts(run);
+    Result<Outcome> result = attempts(run, run_once);
     restore_signals(run.signals);
     if (!result) {
         name_namespace(plan, result.error());

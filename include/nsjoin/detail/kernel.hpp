@@ -19,6 +19,7 @@ inline constexpr std::uint64_t clone_thread = 0x00010000;
 inline constexpr std::uint64_t clone_parent_settid = 0x00100000;
 inline constexpr std::uint64_t clone_child_cleartid = 0x00200000;
 inline constexpr std::uint64_t clone_child_settid = 0x01000000;
+inline constexpr std::uint64_t clone_clear_sighand = 0x100000000;
 inline constexpr std::uint64_t clone_into_cgroup = 0x200000000;
 
 /// struct clone_args, the first 88 bytes (Linux 5.7).

@@ -69,11 +69,17 @@ struct ThreadRecord {
     std::size_t robust_size = 0;
 };
 
+/// The process that opens the mount sources.
+struct Opener {
+    OwnedFd child_end; ///< the child's end of a socket to it
+    OwnedFd pidfd;
+    pid_t pid = 0;
+};
+
 struct Run {
     explicit Run(const Draft& draft) noexcept : plan{draft} {}
 
     const Draft& plan;
-    pid_t self = ::getpid(); ///< the caller
     Deadline deadline;
 
     OwnedFd proc;
@@ -83,6 +89,7 @@ struct Run {
     OwnedFd caller_pidfd;
     bool into_cgroup = false;
     ThreadRecord thread;
+    bool keep_thread_id = false; ///< the libc's record of the thread's id stays the caller's
     KernelSignalSet signals = 0;
 
     Candidates candidates;
@@ -95,6 +102,8 @@ struct Run {
     Handover own_handover;
     Handover* handover = &own_handover;
     OwnedFd time_offsets; ///< the first process's own /proc/self/timens_offsets
+    Opener opener;
+    bool executes = false; ///< the child becomes another program at once
     bool in_child = false;
     bool flag_was_cleared = false; ///< the dumpable flag, by another thread
 };
@@ -119,7 +128,8 @@ struct Run {
 }
 
 [[nodiscard]] inline auto needs_proc(const Draft& plan) noexcept -> bool {
-    return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time);
+    return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time) ||
+           !plan.mount_sources.list.empty();
 }
 
 [[nodiscard]] inline auto check_console(BorrowedFd console) noexcept -> Result<void> {
@@ -223,11 +233,11 @@ struct Run {
     return fail(Step::check_plan, Reason::pending_pid);
 }
 
-[[nodiscard]] inline auto check_parent(const Draft& plan, pid_t self) noexcept -> Result<void> {
+[[nodiscard]] inline auto check_parent(const Draft& plan) noexcept -> Result<void> {
     if (plan.child_of == ChildOf::caller) {
         return {};
     }
-    if (self == 1) {
+    if (::getpid() == 1) {
         return fail(Step::check_plan, Reason::init_has_no_sibling);
     }
     if (!plan.joined().empty() && has_threads()) {
@@ -236,37 +246,46 @@ struct Run {
     return {};
 }
 
-/// Everything that can be found wrong, or must be opened, before there is another process.
-[[nodiscard]] inline auto prepare(Run& run) noexcept -> Result<void> {
+/// What can be found wrong with the plan here and now, without opening anything.
+[[nodiscard]] inline auto check_before_run(const Draft& plan) noexcept -> Result<void> {
+    Result<void> done = check_values(plan);
+    if (done) {
+        done = check_parent(plan);
+    }
+    return done ? check_pending_pid(plan) : done;
+}
+
+/// Opens and checks what the plan names.
+[[nodiscard]] inline auto open_inputs(Run& run) noexcept -> Result<void> {
     const Draft& plan = run.plan;
     if (plan.deadline.count() > 0) {
         run.deadline = Deadline{plan.deadline};
     }
-    Result<void> done = check_values(plan);
-    if (done) {
-        done = check_parent(plan, run.self);
-    }
-    if (done) {
-        done = check_pending_pid(plan);
-    }
-    if (done && needs_proc(plan)) {
-        Result<OwnedFd> proc = open_own_proc(run.self);
+    Result<void> done;
+    if (needs_proc(plan)) {
+        Result<OwnedFd> proc = open_own_proc(::getpid());
         if (!proc) {
             return tl::unexpected<Error>{proc.error()};
         }
         run.proc = *std::move(proc);
     }
-    if (done && plan.console.ok()) {
+    if (plan.console.ok()) {
         done = check_console(plan.console);
     }
     if (done && plan.cgroup.ok()) {
         done = open_cgroup(run);
     }
-    if (done) {
-        done = make_channel(run);
-    }
+    return done;
+}
+
+/// What a child with memory of its own needs.
+[[nodiscard]] inline auto prepare_child(Run& run) noexcept -> Result<void> {
+    const Result<void> done = make_channel(run);
     if (done) {
         run.thread = read_thread_record();
+        if (run.keep_thread_id) {
+            run.thread.tid_address = nullptr;
+        }
     }
     return done;
 }

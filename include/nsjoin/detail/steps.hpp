@@ -3,6 +3,7 @@
 #define NSJOIN_DETAIL_STEPS_HPP
 
 #include <nsjoin/console.hpp>
+#include <nsjoin/detail/mount_sources.hpp>
 #include <nsjoin/detail/run.hpp>
 #include <nsjoin/pipe.hpp>
 
@@ -266,7 +267,8 @@ inline void append_offset(Subject& text, std::string_view clock,
     case Step::set_uid:
         return ids.uid ? set_uid(*ids.uid) : Result<void>{};
     default:
-        return verify_ids(ids);
+        // A program that is executed at once has no rights of the caller's to hold on to.
+        return run.executes ? Result<void>{} : verify_ids(ids);
     }
 }
 
@@ -283,6 +285,8 @@ inline void append_offset(Subject& text, std::string_view clock,
         return own_time && run.plan.time_offsets ? write_time_offsets(run) : Result<void>{};
     case Step::enter_time:
         return own_time ? enter_time(run) : Result<void>{};
+    case Step::take_mount_sources:
+        return run.plan.mount_sources.list.empty() ? Result<void>{} : take_sources(run);
     default:
         return {};
     }
@@ -306,7 +310,9 @@ inline void append_offset(Subject& text, std::string_view clock,
                    ? Result<void>{}
                    : outcome(step, call(SYS_prctl, PR_SET_NAME, plan.name.c_str(), 0, 0, 0));
     case Step::clear_inheritable:
-        return plan.keep_capabilities ? Result<void>{} : clear_inheritable();
+        // In another user namespace the kernel has emptied the set.
+        return plan.keep_capabilities || run.route.user_changes ? Result<void>{}
+                                                                : clear_inheritable();
     case Step::set_death_signal:
         return plan.death_signal == 0
                    ? Result<void>{}
@@ -323,7 +329,7 @@ inline void append_offset(Subject& text, std::string_view clock,
             continue;
         }
         Result<void> done;
-        if (step <= Step::enter_time) {
+        if (step <= Step::take_mount_sources) {
             done = do_namespace_step(run, step);
         } else if (step >= Step::set_groups && step <= Step::verify_ids) {
             done = do_id_step(run, step);

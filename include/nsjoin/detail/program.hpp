@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_PROGRAM_HPP
+#define NSJOIN_DETAIL_PROGRAM_HPP
+
+#include <nsjoin/command.hpp>
+#include <nsjoin/detail/steps.hpp>
+#include <nsjoin/detail/text.hpp>
+
+#include <algorithm>
+
+// How a child becomes the program of a Command. All of it runs between clone and exec, perhaps on
+// the caller's memory: system calls only, nothing of the caller's is written.
+
+namespace nsjoin::detail {
+
+inline constexpr unsigned close_range_unshare = 1U << 1U;
+inline constexpr unsigned every_descriptor = ~0U;
+
+#ifdef SYS_close_range
+inline constexpr long close_range_number = SYS_close_range;
+#else
+inline constexpr long close_range_number = 436;
+#endif
+
+/// How many descriptors a command passes at most.
+inline constexpr std::size_t max_passed = 256;
+
+/// What can be found wrong with a command before there is a process.
+[[nodiscard]] inline auto check_command(const Command& command) noexcept -> Result<void> {
+    const auto wrong = [](std::string_view what) {
+        return fail(Step::check_plan, Reason::bad_value, what);
+    };
+    if (command.path == nullptr && !command.executable.ok()) {
+        return wrong("the command has no program");
+    }
+    if (command.arguments == nullptr || *command.arguments == nullptr) {
+        return wrong("the command has no argument 0");
+    }
+    if (command.descriptors.size() > max_passed) {
+        return wrong("more than 256 descriptors are passed");
+    }
+    for (const PassedFd& passed : command.descriptors) {
+        if (!passed.from.ok() || passed.to < 0) {
+            return wrong("a passed descriptor is negative");
+        }
+        const auto same = [&passed](const PassedFd& other) {
+            return other.to == passed.to;
+        };
+        if (std::count_if(command.descriptors.begin(), command.descriptors.end(), same) != 1) {
+            Subject subject{"two descriptors are passed as "};
+            return wrong(subject.append(std::int64_t{passed.to}).view());
+        }
+    }
+    return {};
+}
+
+/// Descriptors that are needed to the end.
+struct Kept {
+    int executable = -1;
+    int errors = -1; ///< where an error is written to, with close-on-exec
+};
+
+/// One more than the highest descriptor that the plan or the command names.
+[[nodiscard]] inline auto above_all(const Run& run, const Command& command,
+                                    const Kept& kept) noexcept -> int {
+    const Draft& plan = run.plan;
+    int highest = std::max({STDERR_FILENO, kept.executable, kept.errors, run.cgroup_procs.get(),
+                            run.caller_pidfd.get(), plan.console.get(), plan.root.get(),
+                            plan.working_directory.get()});
+    for (const PassedFd& passed : command.descriptors) {
+        highest = std::max({highest, passed.from.get(), passed.to});
+    }
+    return highest + 1;
+}
+
+/// Gives the process, which may share the caller's, a descriptor table of its own, with no more in
+/// it than needed: to copy all of a big one would be the dearest part of it all.
+[[nodiscard]] inline auto own_table(const Run& run, const Command& command,
+                                    const Kept& kept) noexcept -> Result<void> {
+    const bool changes =
+        command.close_others || run.plan.console.ok() || !command.descriptors.empty();
+    if (!changes) {
+        return {}; // execve(2) copies it
+    }
+    long result = -ENOSYS;
+    if (command.close_others) {
+        const int above = above_all(run, command, kept);
+        result = call(close_range_number, above, every_descriptor, close_range_unshare);
+    }
+    if (result < 0) {
+        result = call(SYS_unshare, clone_files);
+    }
+    return outcome(Step::pass_descriptors, result);
+}
+
+[[nodiscard]] inline auto pass_as(int from, int to) noexcept -> long {
+    return from == to ? call(SYS_fcntl, to, F_SETFD, 0) : call_again(SYS_dup3, from, to, 0);
+}
+
+/// Puts the descriptors under their numbers. What is kept and in the way is moved.
+[[nodiscard]] inline auto pass_descriptors(const Command& command, int above, Kept& kept) noexcept
+    -> long {
+    const auto& list = command.descriptors;
+    const auto is_taken = [&list](int number) {
+        return std::any_of(list.begin(), list.end(),
+                           [number](const PassedFd& passed) { return passed.to == number; });
+    };
+    for (int* const number : {&kept.executable, &kept.errors}) {
+        if (*number >= 0 && is_taken(*number)) {
+            const long moved = call(SYS_fcntl, *number, F_DUPFD_CLOEXEC, above);
+            if (moved < 0) {
+                return moved;
+            }
+            *number = static_cast<int>(moved);
+        }
+    }
+    // Where one comes from a number that another one takes, all are moved out of the way first.
+    const bool crossed = std::any_of(list.begin(), list.end(), [&](const PassedFd& passed) {
+        return passed.from.get() != passed.to && is_taken(passed.from.get());
+    });
+    std::array<int, max_passed> from{};
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        const long moved = crossed ? call(SYS_fcntl, list[i].from.get(), F_DUPFD_CLOEXEC, above)
+                                   : list[i].from.get();
+        if (moved < 0) {
+            return moved;
+        }
+        from[i] = static_cast<int>(moved);
+    }
+    long result = 0;
+    for (std::size_t i = 0; i < list.size() && result >= 0; ++i) {
+        result = pass_as(from[i], list[i].to);
+    }
+    return result;
+}
+
+/// Closes `first` to `last`. close_range(2), or where that is missing one by one.
+inline void close_between(unsigned first, unsigned last) noexcept {
+    if (first > last || call(close_range_number, first, last, 0U) == 0) {
+        return;
+    }
+    rlimit limit{};
+    (void)call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &limit);
+    const auto end = static_cast<unsigned>(std::min<rlim_t>(limit.rlim_cur, every_descriptor));
+    for (unsigned fd = first; fd <= last && fd < end; ++fd) {
+        close_once(static_cast<int>(fd));
+    }
+}
+
+/// Closes all but 0, 1, 2, the passed descriptors and what is kept.
+inline void close_others(const Command& command, const Kept& kept) noexcept {
+    auto first = static_cast<unsigned>(STDERR_FILENO + 1);
+    for (;;) {
+        unsigned next = every_descriptor;
+        const auto consider = [&](int fd) {
+            if (fd >= 0 && static_cast<unsigned>(fd) >= first) {
+                next = std::min(next, static_cast<unsigned>(fd));
+            }
+        };
+        consider(kept.executable);
+        consider(kept.errors);
+        for (const PassedFd& passed : command.descriptors) {
+            consider(passed.to);
+        }
+        if (next == every_descriptor) {
+            close_between(first, every_descriptor);
+            return;
+        }
+        if (next > first) {
+            close_between(first, next - 1);
+        }
+        first = next + 1;
+    }
+}
+
+/// struct sigaction of the kernel, as all zero: SIG_DFL. Four words on every architecture of ours.
+using KernelSigaction = std::array<std::uint64_t, 4>;
+
+[[nodiscard]] constexpr auto signal_bit(int number) noexcept -> KernelSignalSet {
+    return KernelSignalSet{1} << static_cast<unsigned>(number - 1);
+}
+
+[[nodiscard]] inline auto to_kernel(const sigset_t& set) noexcept -> KernelSignalSet {
+    KernelSignalSet words = 0;
+    static_assert(sizeof set >= sizeof words);
+    std::memcpy(&words, &set, sizeof words);
+    return words;
+}
+
+/// Resets every handler, so that none runs between unblocking the signals and execve(2).
+inline void reset_handlers() noexcept {
+    constexpr int last = 64;
+    for (int number = 1; number <= last; ++number) {
+        KernelSigaction now{};
+        const long result = call(SYS_rt_sigaction, number, nullptr, now.data(), 8UL);
+        if (result == 0 && now[0] > 1) { // neither SIG_DFL nor SIG_IGN
+            const KernelSigaction by_default{};
+            (void)call(SYS_rt_sigaction, number, by_default.data(), nullptr, 8UL);
+        }
+    }
+}
+
+[[nodiscard]] inline auto set_signals(const Command& command,
+                                      std::optional<KernelSignalSet> restored) noexcept
+    -> Result<void> {
+    if (command.default_signals) {
+        const KernelSignalSet wanted =
+            to_kernel(*command.default_signals) & ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
+        constexpr int last = 64;
+        for (int number = 1; number <= last; ++number) {
+            const KernelSigaction by_default{};
+            if ((wanted & signal_bit(number)) != 0) {
+                (void)call(SYS_rt_sigaction, number, by_default.data(), nullptr, 8UL);
+            }
+        }
+    }
+    if (restored) {
+        reset_handlers();
+    }
+    if (command.signal_mask || restored) {
+        const KernelSignalSet mask =
+            command.signal_mask ? to_kernel(*command.signal_mask) : *restored;
+        return outcome(Step::set_signals,
+                       call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, sizeof mask));
+    }
+    return {};
+}
+
+[[nodiscard]] inline auto set_limits(const Command& command) noexcept -> Result<void> {
+    for (const ResourceLimit& limit : command.limits) {
+        const long result = call(SYS_prlimit64, 0, limit.resource, &limit.value, nullptr);
+        if (result < 0) {
+            Subject subject{"resource "};
+            subject.append(std::int64_t{limit.resource});
+            return fail(Step::set_limits, static_cast<int>(-result), subject.view());
+        }
+    }
+    return {};
+}
+
+/// The errno of a search goes on to the next directory with these.
+[[nodiscard]] constexpr auto is_elsewhere(long result) noexcept -> bool {
+    return result == -ENOENT || result == -ENOTDIR || result == -EACCES;
+}
+
+/// Tries the directories of the list. Returns the error that says most.
+[[nodiscard]] inline auto search_and_execute(const Command& command,
+                                             const char* const* environment) noexcept -> long {
+    const std::string_view name{command.path};
+    std::string_view rest = command.search_path;
+    long result = -ENOENT;
+    bool denied = false;
+    while (!rest.empty()) {
+        const std::string_view directory = take_until(rest, ':');
+        std::array<char, 4096> path{};
+        if (directory.size() + name.size() + 2 > path.size()) {
+            continue;
+        }
+        std::memcpy(path.data(), directory.data(), directory.size());
+        std::size_t length = directory.size();
+        if (length != 0) { // an empty one is the working directory
+            path[length++] = '/';
+        }
+        std::memcpy(&path[length], name.data(), name.size());
+        result = call(SYS_execve, path.data(), command.arguments, environment);
+        if (!is_elsewhere(result)) {
+            return result;
+        }
+        denied = denied || result == -EACCES;
+    }
+    return denied ? -EACCES : result;
+}
+
+/// Returns only with an error.
+[[nodiscard]] inline auto execute(const Command& command, int executable) noexcept -> Result<void> {
+    const char* const* const environment =
+        command.environment != nullptr ? command.environment : ::environ;
+    long result = 0;
+    if (executable >= 0) {
+        result = call(SYS_execveat, executable, "", command.arguments, environment, AT_EMPTY_PATH);
+    } else if (command.search_path.empty() ||
+               std::string_view{command.path}.find('/') != std::string_view::npos) {
+        result = call(SYS_execve, command.path, command.arguments, environment);
+    } else {
+        result = search_and_execute(command, environment);
+    }
+    return fail(Step::execute, static_cast<int>(-result),
+                executable >= 0 ? std::string_view{"descriptor"} : std::string_view{command.path});
+}
+
+/// The steps of a child that has its namespaces and ids, to the end. Returns only with an error.
+/// `restored` is the mask to restore, if signals are blocked.
+[[nodiscard]] inline auto become_program(const Run& run, const Command& command, Kept& kept,
+                                         std::optional<KernelSignalSet> restored) noexcept
+    -> Result<void> {
+    const long passed = pass_descriptors(command, above_all(run, command, kept), kept);
+    if (passed < 0) {
+        return outcome(Step::pass_descriptors, passed);
+    }
+    if (command.close_others) {
+        close_others(command, kept);
+    }
+    Result<void> done = set_limits(command);
+    if (done && command.no_new_privileges) {
+        done =
+            outcome(Step::set_no_new_privileges, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    }
+    if (done) {
+        done = set_signals(command, restored);
+    }
+    return done ? execute(command, kept.executable) : done;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_PROGRAM_HPP
