@@ -130,7 +130,9 @@ TEST_CASE("each system call is denied: EPERM, ENOSYS, EINVAL") {
     const support::Container container{nsjoin::all_kinds};
     const auto target = nsjoin::PidFd::open(container.pid());
     const auto net = nsjoin::NamespaceFd<Kind::net>::open(*target);
-    for (const auto& [name, plan] : plans_of(*target, *net)) {
+    for (const auto& entry : plans_of(*target, *net)) {
+        const char* const name = entry.name;
+        const nsjoin::Plan& plan = entry.plan;
         const auto calls = calls_of(plan);
         CHECK(calls.size() > 20);
         for (const long number : std::set<long>{calls.begin(), calls.end()}) {
@@ -139,8 +141,7 @@ TEST_CASE("each system call is denied: EPERM, ENOSYS, EINVAL") {
                     continue;
                 }
                 const int code = run_denied(plan, number, error);
-                INFO(std::string{name} << ": system call " << number << " fails with errno "
-                                       << error);
+                INFO(name << ": system call " << number << " fails with errno " << error);
                 CHECK(code == 0);
             }
         }
@@ -151,7 +152,9 @@ TEST_CASE("each single system call fails once: EPERM, ENOMEM, EINTR") {
     const support::Container container{nsjoin::all_kinds};
     const auto target = nsjoin::PidFd::open(container.pid());
     const auto net = nsjoin::NamespaceFd<Kind::net>::open(*target);
-    for (const auto& [name, plan] : plans_of(*target, *net)) {
+    for (const auto& entry : plans_of(*target, *net)) {
+        const char* const name = entry.name;
+        const nsjoin::Plan& plan = entry.plan;
         const std::size_t count = calls_of(plan).size();
         for (std::size_t i = 0; i < count; ++i) {
             for (const int error : {EPERM, ENOMEM}) {
@@ -159,17 +162,17 @@ TEST_CASE("each single system call fails once: EPERM, ENOMEM, EINTR") {
                 std::size_t index = 0;
                 long number = -1;
                 support::Supervisor supervisor;
-                const int code = supervisor.run(
-                    [&, &wanted = plan] { return run_between_marks(wanted); },
-                    [&](const support::Held& held) {
-                        if (!window.in(held) || index++ != i || is_out_of_scope(held.number)) {
-                            return 0;
-                        }
-                        number = held.number;
-                        return error;
-                    });
-                INFO(std::string{name} << ": call " << i << " (system call " << number
-                                       << ") fails with errno " << error);
+                const int code = supervisor.run([&] { return run_between_marks(plan); },
+                                                [&](const support::Held& held) {
+                                                    if (!window.in(held) || index++ != i ||
+                                                        is_out_of_scope(held.number)) {
+                                                        return 0;
+                                                    }
+                                                    number = held.number;
+                                                    return error;
+                                                });
+                INFO(name << ": call " << i << " (system call " << number << ") fails with errno "
+                          << error);
                 CHECK(code == 0);
             }
         }
@@ -180,8 +183,10 @@ TEST_CASE("descriptors run out at each place") {
     const support::Container container{nsjoin::all_kinds};
     const auto target = nsjoin::PidFd::open(container.pid());
     const auto net = nsjoin::NamespaceFd<Kind::net>::open(*target);
-    for (const auto& [name, plan] : plans_of(*target, *net)) {
-        const int code = support::run_in_child([&, &wanted = plan, what = name] {
+    for (const auto& entry : plans_of(*target, *net)) {
+        const char* const name = entry.name;
+        const nsjoin::Plan& plan = entry.plan;
+        const int code = support::run_in_child([&] {
             ::alarm(20);
             const int first_free = *support::open_descriptors().rbegin() + 1;
             for (int fd = 0; fd < first_free; ++fd) {
@@ -197,17 +202,17 @@ TEST_CASE("descriptors run out at each place") {
                 const auto before = limit;
                 limit.rlim_cur = static_cast<rlim_t>(first_free + more);
                 ::setrlimit(RLIMIT_NOFILE, &limit);
-                const int result = run_cleanly(wanted);
+                const int result = run_cleanly(plan);
                 ::setrlimit(RLIMIT_NOFILE, &before);
                 if (result != 0 || !state.holds()) {
-                    std::fprintf(stderr, "%s: with %d descriptors to spare\n", what, more);
+                    std::fprintf(stderr, "%s: with %d descriptors to spare\n", name, more);
                     ++bad;
                 }
                 support::reap_strays({});
             }
             return bad;
         });
-        INFO(std::string{name});
+        INFO(name);
         CHECK(code == 0);
     }
 }
