@@ -111,6 +111,18 @@ void print_links(const char* numbers) {
     std::fflush(stdout);
 }
 
+/// The numbers of all descriptors.
+void print_open() {
+    std::printf("open:");
+    for (int fd = 0; fd < 1024; ++fd) {
+        if (::fcntl(fd, F_GETFD) >= 0) {
+            std::printf(" %d", fd);
+        }
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+}
+
 /// Waits for a byte of the supervisor, as a runtime does for its configuration.
 void await_supervisor() {
     const char* const number = std::getenv("_LIBCONTAINER_INITPIPE");
@@ -144,6 +156,9 @@ auto main(int argc, char** argv) -> int {
     }
     if (const char* const numbers = std::getenv("PROBE_LINKS"); numbers != nullptr) {
         print_links(numbers);
+    }
+    if (std::getenv("PROBE_OPEN") != nullptr) {
+        print_open();
     }
     if (std::getenv("PROBE_WAIT") != nullptr) {
         await_supervisor();

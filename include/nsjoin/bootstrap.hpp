@@ -2,6 +2,7 @@
 #ifndef NSJOIN_BOOTSTRAP_HPP
 #define NSJOIN_BOOTSTRAP_HPP
 
+#include <nsjoin/detail/join_calls.hpp>
 #include <nsjoin/detail/text.hpp>
 #include <nsjoin/plan.hpp>
 
@@ -50,8 +51,8 @@ struct BootstrapMessage {
     bool setgroups_allowed = false;
     std::optional<int> oom_score_adj{};
     bool rootless = false;            ///< the supervisor has no privileges outside
-    std::string_view newuidmap{};     ///< the path of newuidmap(1), or empty
-    std::string_view newgidmap{};     ///< the path of newgidmap(1), or empty
+    std::string_view newuidmap{};     ///< the path of newuidmap(1); empty: it is not used
+    std::string_view newgidmap{};     ///< the path of newgidmap(1); empty: it is not used
     std::string_view mount_sources{}; ///< paths, each ended by NUL, an empty one for no path
     std::optional<TimeOffsets> time_offsets{};
 
@@ -895,6 +896,17 @@ class PathText {
     return reopen(Step::check_console, *found, O_RDWR | O_NOCTTY, path);
 }
 
+/// setns(2) refuses the caller's own user namespace. Were it passed over, a child that was to be
+/// kept out of the host's user namespace would run in it.
+[[nodiscard]] inline auto own_user_namespace(std::string_view path) noexcept
+    -> tl::unexpected<Error> {
+    auto error = broken("namespace paths",
+                        "the caller is in that user namespace, which can't be joined again: name "
+                        "another, or none");
+    error.value().subject.append(": ").append(path);
+    return error;
+}
+
 } // namespace detail
 
 /// A plan that came over a wire, and what it borrows: the descriptors of the namespaces, the
@@ -904,8 +916,8 @@ class [[nodiscard]] Bootstrap {
     /// Opens what the message names, and checks the plan. `bytes` is the memory that the message's
     /// texts are views into; it is kept as long as the plan. `mount_numbers` are the descriptors
     /// that the child is to find the message's mount sources under, one a path.
-    /// Errors: those of opening the namespaces and the console, with the path; wrong_kind; those
-    /// of Plan::from.
+    /// Errors: those of opening the namespaces and the console, with the path; wrong_kind;
+    /// bad_message for a path of the caller's own user namespace; those of Plan::from.
     [[nodiscard]] static auto open(Dialect dialect, const BootstrapMessage& message,
                                    detail::Array<std::byte> bytes = {},
                                    std::span<const int> mount_numbers = {}) noexcept
@@ -980,8 +992,11 @@ class [[nodiscard]] Bootstrap {
         }
         draft.time_offsets = message.time_offsets;
         draft.oom_score_adj = message.oom_score_adj;
-        draft.newuidmap = message.newuidmap;
-        draft.newgidmap = message.newgidmap;
+        if (dialect != Dialect::environment) {
+            // A supervisor that names none has none: its PATH is not this program's.
+            draft.newuidmap = message.newuidmap;
+            draft.newgidmap = message.newgidmap;
+        }
         draft.new_session = true;
         draft.child_of = ChildOf::callers_parent;
         if (row.names) {
@@ -1005,6 +1020,9 @@ class [[nodiscard]] Bootstrap {
             }
             if (join.kind && *join.kind != space->kind()) {
                 return detail::wrong_kind(Subject{join.path}, space->kind());
+            }
+            if (space->kind() == Kind::user && detail::is_own(Kind::user, space->fd().get())) {
+                return detail::own_user_namespace(join.path);
             }
             draft.join(*space); // its number stays
             held.spaces[count++] = space->release();

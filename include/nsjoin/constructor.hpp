@@ -22,9 +22,11 @@ namespace nsjoin {
 struct ConstructorOptions {
     Dialect dialect = Dialect::runc_1_2;
 
-    /// Execute the program again from a sealed copy of itself before anything is joined, so that
-    /// the host's file can't be overwritten through /proc/PID/exe (CVE-2019-5736). If nothing is
-    /// said, as the dialect has it: runc_1_1 does.
+    /// Execute the program again from where nobody can write it, before anything is joined, so that
+    /// the host's file can't be overwritten through /proc/PID/exe (CVE-2019-5736): from a read-only
+    /// mount that is in no mount namespace (Linux 5.12, with CAP_SYS_ADMIN), else from a copy in
+    /// memory. /proc/self/exe then reads "/", or "/memfd:nsjoin (deleted)". If nothing is said, as
+    /// the dialect has it: runc_1_1 does.
     std::optional<bool> seal{};
 
     /// How long it may take until the message is read and the child is ready; zero: as long as the

@@ -5,6 +5,7 @@
 #include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/join_calls.hpp>
 #include <nsjoin/detail/log.hpp>
+#include <nsjoin/detail/map_writer.hpp>
 #include <nsjoin/pipe.hpp>
 
 #include <algorithm>
@@ -155,8 +156,8 @@ class MessageOfPlan {
         }
         message.oom_score_adj = plan.oom_score_adj;
         message.time_offsets = plan.time_offsets;
-        message.newuidmap = plan.newuidmap;
-        message.newgidmap = plan.newgidmap;
+        message.newuidmap = mapping_program(dialect, plan, "newuidmap", newuidmap_);
+        message.newgidmap = mapping_program(dialect, plan, "newgidmap", newgidmap_);
         for (const MountSource& source : plan.mount_sources.list) {
             mounts_.append(source.path).push_back('\0');
             mount_numbers.append(mount_numbers.empty() ? "[" : ",");
@@ -222,6 +223,9 @@ class MessageOfPlan {
             spaces_[message.join_count] = *std::move(opened);
             space = spaces_[message.join_count].borrow();
         }
+        if (kind == Kind::user && is_own(kind, space.get())) {
+            return {}; // the program will be in it, and no dialect lets it join that
+        }
         std::string& path = paths_[message.join_count];
         path = own_path(space);
         NamespacePath& entry = message.joins[message.join_count++];
@@ -232,12 +236,30 @@ class MessageOfPlan {
         return {};
     }
 
+    /// What the message says of newuidmap(1) or newgidmap(1): a dialect that has words for a path
+    /// does not look in PATH.
+    [[nodiscard]] static auto mapping_program(Dialect dialect, const Draft& plan,
+                                              std::string_view name, std::array<char, 4096>& path)
+        -> std::string_view {
+        if (const auto& named = helper_path(plan, name); named) {
+            return *named;
+        }
+        if (!plan.maps || !facts(dialect).two_pids) {
+            return {};
+        }
+        // Not found: the place that was looked at last, where the program finds none either.
+        (void)find_program(name, path);
+        return path.data();
+    }
+
     [[nodiscard]] static auto own_path(BorrowedFd fd) -> std::string {
         return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd.get());
     }
 
     std::array<OwnedFd, kind_count> spaces_;
     std::array<std::string, kind_count> paths_;
+    std::array<char, 4096> newuidmap_{};
+    std::array<char, 4096> newgidmap_{};
     std::string console_;
     std::string mounts_;
 };
@@ -268,6 +290,7 @@ class MessageOfPlan {
     const std::string path = "/proc/" + std::to_string(pid) + "/fd";
     DIR* const directory = ::opendir(path.c_str());
     bool found = false;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a stream of its own
     while (const dirent* entry = directory != nullptr ? ::readdir(directory) : nullptr) {
         std::array<char, 64> link{};
         const ssize_t length =
@@ -382,6 +405,7 @@ class Conversation {
     }
 
     void send_some() {
+        // NOLINTNEXTLINE(*-pointer-arithmetic)
         const long count = call(SYS_sendto, pipe.get(), message_.data() + sent_,
                                 message_.size() - sent_, MSG_NOSIGNAL | MSG_DONTWAIT, nullptr, 0);
         if (count > 0) {

@@ -62,22 +62,50 @@ inline void append_record(LogText& text, const Error& error) noexcept {
     text.append(" ").append(static_cast<std::int64_t>(error.subject.view().size())).append("}");
 }
 
-/// Appends `text` as the inside of a JSON string.
+/// How many bytes the well-formed UTF-8 sequence at the front of `text` has: none that is longer
+/// than it need be, no surrogate, nothing past U+10FFFF. 0: there is none. RFC 3629.
+[[nodiscard]] constexpr auto utf8_length(std::string_view text) noexcept -> std::size_t {
+    const auto byte = [&](std::size_t at) {
+        return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U;
+    };
+    const unsigned lead = byte(0);
+    if (lead < 0x80) {
+        return text.empty() ? 0 : 1;
+    }
+    const std::size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    // The second byte's limits are narrower than the others' after these leads.
+    const unsigned least = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    const unsigned most = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (lead < 0xc2 || lead > 0xf4 || byte(1) < least || byte(1) > most) {
+        return 0;
+    }
+    for (std::size_t i = 2; i < length; ++i) {
+        if (byte(i) < 0x80 || byte(i) > 0xbf) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+/// Appends `text` as the inside of a JSON string. A path may be no UTF-8: a byte that is in none
+/// stands as the character of its number.
 template <std::size_t Size>
 inline void append_json(FixedText<Size>& line, std::string_view text) noexcept {
     constexpr std::string_view digits = "0123456789abcdef";
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '"' || c == '\\') {
-            line.append("\\").append(std::string_view{&c, 1});
-        } else if (byte < 0x20 || byte >= 0x7f) {
-            // A path may be no UTF-8: each byte above ASCII stands for the character of its number.
+    while (!text.empty()) {
+        const std::size_t length = utf8_length(text);
+        const std::string_view taken = first(text, length == 0 ? 1 : length);
+        const auto byte = static_cast<unsigned char>(text.front());
+        if (text.front() == '"' || text.front() == '\\') {
+            line.append("\\").append(taken);
+        } else if (length == 0 || byte < 0x20 || byte == 0x7f) {
             const std::array<char, 6> escape{
                 '\\', 'u', '0', '0', digits[byte >> 4U], digits[byte & 0xfU]};
             line.append(std::string_view{escape.data(), escape.size()});
         } else {
-            line.append(std::string_view{&c, 1});
+            line.append(taken);
         }
+        text = after(text, taken.size());
     }
 }
 

@@ -141,7 +141,7 @@ inline void end_opener(Run& run) noexcept {
     return {};
 }
 
-/// In the child: asks the opener for the sources, and takes them.
+/// In the child: asks the opener for the sources, takes them, and leaves the opener.
 [[nodiscard]] inline auto take_sources(Run& run) noexcept -> Result<void> {
     const char byte = 0;
     (void)call_again(SYS_sendto, run.opener.child_end.get(), &byte, sizeof byte, MSG_NOSIGNAL,
@@ -152,6 +152,7 @@ inline void end_opener(Run& run) noexcept {
             return done;
         }
     }
+    run.opener.child_end.reset();
     return {};
 }
 

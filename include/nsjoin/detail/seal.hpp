@@ -5,10 +5,24 @@
 #include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/files.hpp>
 
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 // Keeps the host's executable from being overwritten through /proc/PID/exe by a process inside of
-// what is joined (CVE-2019-5736): the program goes on from a copy that nobody can write.
+// what is joined (CVE-2019-5736): the program goes on from a place where nobody can write it. That
+// is a read-only mount of the executable that is in no mount namespace, or, where none can be made
+// (before Linux 5.12, without CAP_SYS_ADMIN), a sealed copy in memory.
+//
+// Why nobody can write through the mount. It belongs to an anonymous mount namespace only as long
+// as the descriptor of open_tree(2) is open, which execve(2) closes before the program's first
+// instruction, and before anything is joined. From then on it is in no namespace at all, and the
+// kernel changes, clones, binds and moves only mounts that are in one: mount(2), mount_setattr(2),
+// open_tree(2) and move_mount(2) all refuse it, whatever the capabilities. /proc/PID/exe opens on
+// that mount for whoever asks, so opening for write, truncating, changing mode, owner or extended
+// attributes give EROFS, and a hard link EXDEV. The way to the file's other names is that of the
+// host's mounts, which a container has or has not, sealed or not. What the mount does not do, and
+// the copy does: keep the file's pages in memory apart from those of the program inside.
 
 namespace nsjoin::detail {
 
@@ -19,14 +33,58 @@ inline constexpr int add_seals = 1033;       // F_ADD_SEALS
 inline constexpr int get_seals = 1034;       // F_GET_SEALS
 inline constexpr long all_seals = 0xf;       // SEAL, SHRINK, GROW, WRITE
 
+// The same on every architecture of Linux 5.12, but for Alpha.
+inline constexpr long sys_open_tree = 428;
+inline constexpr long sys_mount_setattr = 442;
+inline constexpr unsigned open_tree_clone = 1;
+inline constexpr std::uint64_t mount_attr_read_only = 1;
+inline constexpr long statfs_read_only = 1; // ST_RDONLY
+
+/// struct mount_attr.
+struct MountAttributes {
+    std::uint64_t set = 0;
+    std::uint64_t clear = 0;
+    std::uint64_t propagation = 0;
+    std::uint64_t user_namespace = 0;
+};
+
 [[nodiscard]] inline auto seal_error(long result, std::string_view what) noexcept
     -> tl::unexpected<Error> {
     return fail(Step::seal_executable, static_cast<int>(-result), what);
 }
 
-/// Whether the running executable is one that nobody can harm the host through: sealed memory, or
-/// a file that has no name any more. Read from the file itself, because anybody can set a variable.
-[[nodiscard]] inline auto is_sealed(BorrowedFd executable) noexcept -> bool {
+[[nodiscard]] inline auto set_read_only(BorrowedFd mount) noexcept -> long {
+    const MountAttributes attributes{.set = mount_attr_read_only};
+    return call(sys_mount_setattr, mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes);
+}
+
+/// Whether the file is on a mount, or on a file system, that is read-only.
+[[nodiscard]] inline auto is_read_only(BorrowedFd file) noexcept -> bool {
+    struct statfs about {};
+
+    return ::fstatfs(file.get(), &about) == 0 && (about.f_flags & statfs_read_only) != 0;
+}
+
+/// Whether the executable is on a read-only mount that nobody can make writable again. A read-only
+/// mount or file system that is in some mount namespace is none: who has the rights there, the
+/// host's package manager say, makes it writable while a process inside still has the file open.
+[[nodiscard]] inline auto is_on_sealed_mount(BorrowedFd proc, BorrowedFd executable) noexcept
+    -> bool {
+    // A file is at "/" only as the root of a mount that is not attached anywhere.
+    std::array<char, 2> path{};
+    const long length = call(SYS_readlinkat, proc.get(), "self/exe", path.data(), path.size());
+    if (length != 1 || path.front() != '/' || !is_read_only(executable)) {
+        return false;
+    }
+    // EINVAL: in no namespace. One whose descriptor somebody holds can still be changed; this does
+    // not change it.
+    return set_read_only(executable) == -EINVAL;
+}
+
+/// Whether the running executable is one that nobody can harm the host through: sealed memory, a
+/// file that has no name any more, or a sealed mount. Read from the file itself, because anybody
+/// can set a variable.
+[[nodiscard]] inline auto is_sealed(BorrowedFd proc, BorrowedFd executable) noexcept -> bool {
     const long seals = call(SYS_fcntl, executable.get(), get_seals);
     if (seals >= 0 && (seals & all_seals) == all_seals) {
         return true;
@@ -34,7 +92,19 @@ inline constexpr long all_seals = 0xf;       // SEAL, SHRINK, GROW, WRITE
 
     struct stat about {};
 
-    return ::fstat(executable.get(), &about) == 0 && about.st_nlink == 0;
+    return (::fstat(executable.get(), &about) == 0 && about.st_nlink == 0) ||
+           is_on_sealed_mount(proc, executable);
+}
+
+/// The executable on a read-only mount of its own. The result is not open where the kernel or a
+/// filter does not let it be made. open_tree(2), mount_setattr(2), Linux 5.12.
+[[nodiscard]] inline auto make_sealed_mount(BorrowedFd proc) noexcept -> OwnedFd {
+    OwnedFd mount{static_cast<int>(
+        call(sys_open_tree, proc.get(), "self/exe", open_tree_clone | unsigned{O_CLOEXEC}))};
+    if (!mount.ok() || set_read_only(mount) != 0 || !is_read_only(mount)) {
+        return {};
+    }
+    return mount;
 }
 
 [[nodiscard]] inline auto make_memfd() noexcept -> long {
@@ -136,9 +206,40 @@ class Arguments {
     Array<char*> pointers_;
 };
 
-/// Makes sure that the program runs from a copy that nobody can write: executes it again from a
-/// sealed memfd, with the same arguments and environment, if it does not yet. Returns only if it
-/// was so already, or with an error. memfd_create(2), execveat(2).
+/// Whether execveat(2) made the name up: of the descriptor's number, or of a file without a name.
+[[nodiscard]] inline auto is_made_up(std::string_view name) noexcept -> bool {
+    int number = 0;
+    return parse_number(name, number) || first(name, 1) == "#" || first(name, 6) == "memfd:";
+}
+
+/// Gives the process a name of its own again: the base name that it was started by.
+inline void restore_name(BorrowedFd proc) noexcept {
+    std::array<char, 17> name{}; // 16 bytes of the kernel's
+    if (call(SYS_prctl, PR_GET_NAME, name.data(), 0, 0, 0) != 0 || !is_made_up(name.data())) {
+        return;
+    }
+    const auto line = open_owned(Step::seal_executable, proc.get(), "self/cmdline", O_RDONLY);
+    if (!line) {
+        return;
+    }
+    Arguments arguments{*line};
+    std::string_view rest{arguments.empty() ? "" : *arguments.data()};
+    const char* base = rest.data();
+    while (!rest.empty()) {
+        const std::string_view word = take_until(rest, '/');
+        base = word.empty() ? base : word.data();
+    }
+    (void)call(SYS_prctl, PR_SET_NAME, base, 0, 0, 0);
+}
+
+[[nodiscard]] inline auto execute_again(BorrowedFd file, Arguments& arguments,
+                                        char* const* environment) noexcept -> long {
+    return call(SYS_execveat, file.get(), "", arguments.data(), environment, AT_EMPTY_PATH);
+}
+
+/// Makes sure that the program runs from where nobody can write it: executes it again from a
+/// sealed mount, or from a sealed memfd, with the same arguments and environment, if it does not
+/// yet. Returns only if it was so already, or with an error. execveat(2), memfd_create(2).
 [[nodiscard]] inline auto seal_executable(char* const* environment) noexcept -> Result<void> {
     const auto proc = open_proc();
     if (!proc) {
@@ -148,7 +249,8 @@ class Arguments {
     if (!executable) {
         return tl::unexpected<Error>{executable.error()};
     }
-    if (is_sealed(*executable)) {
+    if (is_sealed(*proc, *executable)) {
+        restore_name(*proc);
         return {};
     }
     const auto line = open_owned(Step::seal_executable, proc->get(), "self/cmdline", O_RDONLY);
@@ -159,13 +261,14 @@ class Arguments {
     if (arguments.empty()) {
         return seal_error(-ENODATA, "/proc/self/cmdline");
     }
+    if (const OwnedFd mount = make_sealed_mount(*proc); mount.ok()) {
+        (void)execute_again(mount, arguments, environment); // else the copy
+    }
     const auto copy = sealed_copy(*executable);
     if (!copy) {
         return tl::unexpected<Error>{copy.error()};
     }
-    const long result =
-        call(SYS_execveat, copy->get(), "", arguments.data(), environment, AT_EMPTY_PATH);
-    return seal_error(result, "execveat");
+    return seal_error(execute_again(*copy, arguments, environment), "execveat");
 }
 
 } // namespace nsjoin::detail
