@@ -4,13 +4,94 @@
 
 #include <nsjoin/fd.hpp>
 
+#include <array>
 #include <csignal>
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <sys/resource.h>
 
 namespace nsjoin {
+
+/// Which program to execute. There is none by default, so that a command without one does not
+/// compile. Borrows its text or descriptor.
+class Program {
+  public:
+    Program() = delete;
+
+    /// The program at this path, which is looked up inside: in the joined mount namespace, under
+    /// the plan's root, from its working directory, with the child's ids. execve(2).
+    [[nodiscard]] static constexpr auto at(const char* path) noexcept -> Program {
+        detail::expect(path != nullptr);
+        return Program{path, std::nullopt, {}};
+    }
+
+    /// The first program of this name in the directories of `list`, which is written as PATH is,
+    /// looked up inside. A name with a slash is a path. What execvp(3) does, but that a file
+    /// without a format that the kernel knows is ENOEXEC, and no shell's script.
+    [[nodiscard]] static constexpr auto in_path(const char* name, std::string_view list) noexcept
+        -> Program {
+        detail::expect(name != nullptr);
+        return Program{name, list, {}};
+    }
+
+    /// A program that is open already, from wherever: execveat(2). A script needs a descriptor
+    /// without close-on-exec, and a /proc or /dev/fd inside.
+    [[nodiscard]] static constexpr auto open_file(BorrowedFd file) noexcept -> Program {
+        return Program{nullptr, std::nullopt, file};
+    }
+
+    /// The path or name; null if it is an open file.
+    [[nodiscard]] constexpr auto path() const noexcept -> const char* { return path_; }
+
+    /// Where the name is looked for; nothing if it is a path.
+    [[nodiscard]] constexpr auto search_list() const noexcept -> std::optional<std::string_view> {
+        const bool looked_for =
+            list_ && std::string_view{path_}.find('/') == std::string_view::npos;
+        return looked_for ? list_ : std::nullopt;
+    }
+
+    [[nodiscard]] constexpr auto file() const noexcept -> BorrowedFd { return file_; }
+
+  private:
+    constexpr Program(const char* path, std::optional<std::string_view> list,
+                      BorrowedFd file) noexcept
+        : path_{path}, list_{list}, file_{file} {}
+
+    const char* path_;
+    std::optional<std::string_view> list_;
+    BorrowedFd file_;
+};
+
+/// A list of texts as execve(2) takes it: ended by a null pointer. Borrows the list and the texts.
+class WordList {
+  public:
+    WordList() = delete;
+    WordList(std::nullptr_t) = delete; // NOLINT(google-explicit-constructor,hicpp-*)
+
+    /// What main() gets, or a part of it; ended by a null pointer.
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
+    constexpr WordList(const char* const* words) noexcept : words_{words} {
+        detail::expect(words != nullptr);
+    }
+
+    /// An array whose last element is the null pointer; without one the program ends.
+    template <std::size_t N>
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
+    constexpr WordList(const std::array<const char*, N>& words) noexcept : words_{words.data()} {
+        static_assert(N != 0, "nsjoin: a list of words ends with a null pointer");
+        detail::expect(words[N - 1] == nullptr);
+    }
+
+    template <std::size_t N>
+    WordList(const std::array<const char*, N>&&) = delete; // NOLINT(google-*,hicpp-*)
+
+    [[nodiscard]] constexpr auto get() const noexcept -> const char* const* { return words_; }
+
+  private:
+    const char* const* words_;
+};
 
 /// A descriptor for a program, and the number under which it finds it.
 struct PassedFd {
@@ -26,19 +107,11 @@ struct ResourceLimit {
 
 /// A program to execute, and what it gets. Borrows all that it points to.
 struct Command {
-    /// The program's path inside the joined mount namespace and the plan's root, where it is
-    /// looked up with the child's ids. execve(2).
-    const char* path = nullptr;
-    /// A list of directories, as PATH has it. If there is one, and no slash in `path`, the program
-    /// is looked for there, as execvp(3) does.
-    std::string_view search_path{};
-    /// In the place of `path`, a program that is open already, from wherever: execveat(2). A script
-    /// needs a descriptor without close-on-exec.
-    BorrowedFd executable{};
-    /// Ended by a null pointer; the first is the program's name for itself.
-    const char* const* arguments = nullptr;
-    /// "NAME=value" each, ended by a null pointer. If this is null, the caller's.
-    const char* const* environment = nullptr;
+    Program program;
+    /// The first is the program's name for itself.
+    WordList arguments;
+    /// "NAME=value" each. If empty, the caller's.
+    std::optional<WordList> environment{};
 
     /// Descriptors to pass, at most 256, without close-on-exec. In any order; a number may be taken
     /// that another one of them comes from. After the console, if the plan has one.
@@ -51,6 +124,8 @@ struct Command {
     std::optional<sigset_t> signal_mask{};
     /// Signals that are not to be ignored if the caller ignores them. Handlers are reset anyway.
     std::optional<sigset_t> default_signals{};
+    /// Set with the child's own rights: to raise a hard limit needs CAP_SYS_RESOURCE in the initial
+    /// user namespace.
     std::span<const ResourceLimit> limits{};
     /// No program gives the child rights that it lacks. PR_SET_NO_NEW_PRIVS(2const).
     bool no_new_privileges = false;

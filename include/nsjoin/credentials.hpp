@@ -123,8 +123,9 @@ namespace detail {
            (data[capability / 32].effective >> (capability % 32) & 1U) != 0;
 }
 
-/// Sets or drops the groups.
-[[nodiscard]] inline auto set_groups(const Groups& groups) noexcept -> Result<void> {
+/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID.
+[[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false) noexcept
+    -> Result<void> {
     if (groups.kept()) {
         return {};
     }
@@ -133,7 +134,7 @@ namespace detail {
         return {};
     }
     // With CAP_SETGID, the kernel refuses only where setgroups is denied. user_namespaces(7).
-    if (result == -EPERM && has_capability(cap_setgid)) {
+    if (result == -EPERM && (entitled || has_capability(cap_setgid))) {
         return groups.dropped() ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
     }
     if (result == -EINVAL && !groups.ids().empty()) {

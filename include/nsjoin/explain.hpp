@@ -110,6 +110,11 @@ namespace detail {
         return plan.cgroup.ok();
     case Step::make_joiner:
         return run.route.joiner == Joiner::own_memory || run.route.joiner == Joiner::shares_memory;
+    case Step::make_channel:
+    case Step::report:
+        return run.reports;
+    case Step::make_child:
+        return !run.one_process;
     case Step::set_oom_score_adj:
         return plan.oom_score_adj.has_value();
     case Step::open_time_offsets:
@@ -143,8 +148,9 @@ namespace detail {
     case Step::set_groups:
     case Step::set_gid:
     case Step::set_uid:
-    case Step::verify_ids:
         return sets_ids(run, step);
+    case Step::verify_ids:
+        return sets_ids(run, step) && !run.executes;
     case Step::set_death_signal:
         return plan.death_signal != 0;
     default:
@@ -222,13 +228,14 @@ namespace detail {
                                                          : "clone3, with a copy of the memory";
     }
     if (step == Step::make_child) {
-        std::string text{"clone3("};
+        const bool shares = run.executes && !run.reports;
+        std::string text{shares ? "clone(CLONE_VM | CLONE_VFORK" : "clone3("};
         const std::string flags = names_of(run.route.by_clone, " | ");
         const bool sibling = run.route.joiner == Joiner::own_memory ||
                              run.route.joiner == Joiner::shares_memory ||
                              run.plan.child_of == ChildOf::callers_parent;
-        text.append(sibling ? "CLONE_PARENT" : "");
-        text.append(sibling && !flags.empty() ? " | " : "").append(flags);
+        text.append(shares && sibling ? " | " : "").append(sibling ? "CLONE_PARENT" : "");
+        text.append((sibling || shares) && !flags.empty() ? " | " : "").append(flags);
         return text.append(")");
     }
     const bool by_clone = run.route.by_clone.contains(Kind::user) && step == Step::create_user;
@@ -319,6 +326,39 @@ inline void explain_joins(std::string& text, const Run& run, int& number) {
     return looked;
 }
 
+/// A run that is decided, in words.
+[[nodiscard]] inline auto explain_run(const Run& run, const Result<void>& looked) -> std::string {
+    std::string text{"join "};
+    text.append(run.joining.empty() ? "nothing" : names_of(run.joining));
+    const KindSet same = run.plan.joined() - run.joining;
+    if (!same.empty()) {
+        text.append(" (the caller is in the same ").append(names_of(same)).append(")");
+    }
+    text.append("; create ");
+    text.append(run.plan.created.empty() ? "nothing" : names_of(run.plan.created));
+    text.append("\n");
+    if (!looked) {
+        text.append("this will fail: ").append(nsjoin::explain(looked.error())).append("\n");
+    }
+    bool joins_explained = false;
+    int number = 0;
+    for (const Step step : order_in(run)) {
+        if (!has_step(run, step)) {
+            continue;
+        }
+        if (!is_join(step)) {
+            const std::string label =
+                numbered(number) + std::string{process_name(run, step)} + ": ";
+            append_entry(text, label, facts(step).name, system_call(run, step),
+                         reason_for_place(run, step, UserRights::taken));
+        } else if (!joins_explained) {
+            joins_explained = true;
+            explain_joins(text, run, number);
+        }
+    }
+    return text;
+}
+
 } // namespace detail
 
 /// A plan in words: each step in its order, which process does it, the system call and the reason
@@ -327,35 +367,7 @@ inline void explain_joins(std::string& text, const Run& run, int& number) {
 [[nodiscard]] inline auto explain(const Plan& plan) -> std::string {
     detail::Run run{plan.parts()};
     const Result<void> looked = detail::decide(run);
-    std::string text{"join "};
-    text.append(run.joining.empty() ? "nothing" : detail::names_of(run.joining));
-    const KindSet same = run.plan.joined() - run.joining;
-    if (!same.empty()) {
-        text.append(" (the caller is in the same ").append(detail::names_of(same)).append(")");
-    }
-    text.append("; create ");
-    text.append(run.plan.created.empty() ? "nothing" : detail::names_of(run.plan.created));
-    text.append("\n");
-    if (!looked) {
-        text.append("this will fail: ").append(explain(looked.error())).append("\n");
-    }
-    bool joins_explained = false;
-    int number = 0;
-    for (const Step step : detail::order_in(run)) {
-        if (!detail::has_step(run, step)) {
-            continue;
-        }
-        if (!detail::is_join(step)) {
-            const std::string label =
-                detail::numbered(number) + std::string{detail::process_name(run, step)} + ": ";
-            detail::append_entry(text, label, facts(step).name, detail::system_call(run, step),
-                                 detail::reason_for_place(run, step, UserRights::taken));
-        } else if (!joins_explained) {
-            joins_explained = true;
-            detail::explain_joins(text, run, number);
-        }
-    }
-    return text;
+    return detail::explain_run(run, looked);
 }
 
 } // namespace nsjoin

@@ -30,7 +30,7 @@ constexpr void check_kinds_of_a_thread() noexcept {
 }
 
 /// Its address tells one thread from another, without a system call.
-inline thread_local char thread_marker = 0;
+inline thread_local char thread_marker = 0; // NOLINT(*-non-const-global-variables)
 
 /// setns(2) back, for each of the kinds. All are tried.
 [[nodiscard]] inline auto go_back(const std::array<OwnedFd, kind_count>& homes,
@@ -55,7 +55,9 @@ class [[nodiscard]] Home {
   public:
     static constexpr Kinds<Ks...> kinds{};
 
-    /// The calling thread's own. Errors: those of AnyNamespaceFd::own.
+    /// The calling thread's own. Errors: those of AnyNamespaceFd::own; and who has not the rights
+    /// to come back does not leave: EPERM without CAP_SYS_ADMIN over their owner, which setns(2)
+    /// into the very namespaces that the thread is in tells.
     [[nodiscard]] static auto open() noexcept -> Result<Home> {
         detail::check_kinds_of_a_thread<Ks...>();
         Home home;
@@ -66,7 +68,8 @@ class [[nodiscard]] Home {
             }
             home.own_[static_cast<std::size_t>(kind)] = own->release();
         }
-        return home;
+        Result<void> there = home.go_back(kinds);
+        return there ? Result<Home>{std::move(home)} : tl::unexpected<Error>{there.error()};
     }
 
     /// Moves the calling thread back into those of the namespaces. Errors: those of setns(2), of
@@ -84,7 +87,10 @@ class [[nodiscard]] Home {
 /// The calling thread's stay in other namespaces. Its end is the way back, which is never left out
 /// silently: if it fails in the destructor, the program ends, because a thread that is somewhere
 /// else than its program believes is worse. end() is the way back that returns the error.
-/// Precondition: it ends in the thread that it began in.
+/// Precondition: it ends in the thread that it began in. A visit that begins during another one
+/// ends at home too.
+///
+/// Meanwhile the thread's handlers, and the threads and processes that it makes, are there as well.
 template <Kind... Ks>
 class [[nodiscard]] Visit {
   public:

@@ -126,10 +126,10 @@ struct Draft {
     KindSet created{};
     std::optional<NewUser> maps{};
     std::optional<TimeOffsets> time_offsets{};
-    /// Borrowed absolute paths of newuidmap(1) and newgidmap(1); if empty, they are looked for in
-    /// PATH.
-    std::string_view newuidmap{};
-    std::string_view newgidmap{};
+    /// Borrowed absolute paths of newuidmap(1) and newgidmap(1). Not set: they are looked for in
+    /// PATH. Empty: none is used, and a map that the caller may not write by itself fails.
+    std::optional<std::string_view> newuidmap{};
+    std::optional<std::string_view> newgidmap{};
     MountSources mount_sources{}; ///< with a new mount namespace only
 
     /// The ids that the child takes at last. If empty, it becomes 0:0 without groups where a user

@@ -7,7 +7,10 @@
 #include <nsjoin/explain.hpp>
 #include <nsjoin/plan.hpp>
 
+#include <array>
+#include <cstddef>
 #include <optional>
+#include <sched.h>
 #include <string>
 #include <utility>
 
@@ -22,10 +25,18 @@ namespace detail {
     return call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) != 0;
 }
 
+/// What the program's process runs on where it is not the first one. Should the first one be
+/// killed, the caller goes on, and with it the stack that the first one ran on.
+struct ProgramStack {
+    static constexpr std::size_t size = std::size_t{32} * 1024;
+    alignas(16) std::array<std::byte, size> bytes; // NOLINT(*-member-init): nobody reads it first
+};
+
 /// A run that ends in a program, on the caller's memory.
 struct Starter {
     Run& run;
     const Command& command;
+    ProgramStack& stack;
     /// The program's process is another one than the first: only its children are in a pid
     /// namespace that it joined or created.
     bool two = false;
@@ -41,6 +52,15 @@ struct Starter {
            plan.deadline.count() == 0 && plan.mount_sources.list.empty();
 }
 
+/// Whether one copy of the caller's memory will do, that of the joiner, on which the program's
+/// process then runs too: to join a time namespace. The caller is suspended as well.
+[[nodiscard]] inline auto fits_joiners_memory(const Run& run) noexcept -> bool {
+    const Draft& plan = run.plan;
+    return has_vfork && run.route.joiner == Joiner::own_memory && !plan.maps &&
+           !plan.oom_score_adj && !plan.created.contains(Kind::time) &&
+           plan.deadline.count() == 0 && plan.mount_sources.list.empty();
+}
+
 /// Lets a failed process tell why, on the memory that the caller sees.
 [[noreturn]] inline void fail_and_exit(Run& run, const Error& error) noexcept {
     run.handover->error = error;
@@ -49,9 +69,10 @@ struct Starter {
 }
 
 /// The child, to the program or its end.
-inline void run_program(Starter& starter) noexcept {
+[[noreturn]] inline void run_program(Starter& starter) noexcept {
     Run& run = starter.run;
-    Kept kept{starter.command.executable.get()};
+    Kept kept{starter.command.program.file().get()};
+    run.handover->step = Step::pass_descriptors;
     Result<void> done = own_table(run, starter.command, kept);
     if (done) {
         done = do_child_steps(run);
@@ -61,32 +82,32 @@ inline void run_program(Starter& starter) noexcept {
         done = fail(Step::set_death_signal, Reason::process_gone, "the caller");
     }
     if (done) {
+        run.handover->step = Step::execute;
         done = become_program(run, starter.command, kept, starter.restored);
     }
     fail_and_exit(run, done.error());
 }
 
-/// Makes the program's process as a sibling, in the namespaces that the first one joined.
+/// Makes the program's process as a sibling, in the namespaces that the first one joined. By the
+/// libc, as posix_spawn(3) does: it starts on a stack of its own. It has no handlers, because the
+/// first one has none. clone(2).
 [[nodiscard]] inline auto make_program_process(Starter& starter) noexcept -> Result<void> {
     Run& run = starter.run;
     run.handover->step = Step::make_child;
-    CloneArgs args;
-    args.flags = clone_parent | clone_files | clone_pidfd | run.route.by_clone.clone_flags();
-    args.pidfd = reinterpret_cast<std::uint64_t>(&run.handover->child_pidfd); // NOLINT(*-cast)
-    args.parent_tid = reinterpret_cast<std::uint64_t>(&run.handover->child);  // NOLINT(*-cast)
-    long pid = -ENOSYS;
-    if (!starter.restored) {
-        args.flags |= clone_parent_settid | clone_clear_sighand;
-        pid = run_on_this_memory(run_program, starter, args);
-    }
-    if (pid == -ENOSYS || pid == -EPERM) {
-        args.flags &= ~(clone_parent_settid | clone_clear_sighand);
-        pid = run_on_this_memory(run_program, starter, args);
-    }
+    const std::uint64_t flags = clone_vm | clone_vfork | clone_parent | clone_files | clone_pidfd |
+                                run.route.by_clone.clone_flags();
+    const auto body = [](void* context) -> int {
+        run_program(*static_cast<Starter*>(context));
+    };
+    std::byte* const top = starter.stack.bytes.data() + ProgramStack::size;
+    // NOLINTNEXTLINE(*-vararg): clone(2) is variadic
+    const int pid =
+        ::clone(body, top, static_cast<int>(flags), &starter, &run.handover->child_pidfd);
     if (pid < 0) {
-        return tl::unexpected<Error>{clone_error(run.route.by_clone, pid)};
+        run.handover->child_pidfd = -1; // the kernel may have written a number before it gave up
+        return tl::unexpected<Error>{clone_error(run.route.by_clone, -errno)};
     }
-    run.handover->child = static_cast<pid_t>(pid);
+    run.handover->child = pid;
     return {};
 }
 
@@ -115,7 +136,7 @@ inline void start_program(Starter& starter) noexcept {
     long pid = run_on_this_memory(start_program, starter, args);
     const bool by_clone3_only = (args.flags & clone_into_cgroup) != 0;
     if ((pid == -ENOSYS || pid == -EPERM || pid == -EINVAL) && !by_clone3_only) {
-        args.flags &= ~(clone_clear_sighand | clone_parent_settid);
+        args.flags &= ~clone_clear_sighand;
         const KernelSignalSet mask = block_signals();
         starter.restored = mask;
         pid = run_on_this_memory(start_program, starter, args);
@@ -124,28 +145,65 @@ inline void start_program(Starter& starter) noexcept {
     return pid;
 }
 
-/// What became of the processes.
+/// Takes the pidfd that a first process left which was killed: it may have been in the middle of
+/// making the child, so that there is a number and no descriptor.
+[[nodiscard]] inline auto left_pidfd(int number) noexcept -> OwnedFd {
+    siginfo_t info{};
+    const long result =
+        call(SYS_waitid, p_pidfd, number, &info, WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
+    return OwnedFd{number >= 0 && result == 0 ? number : -1};
+}
+
+/// What became of the processes, all of which run on other memory now, or ended.
 [[nodiscard]] inline auto take_program(Run& run, bool two, pid_t first, OwnedFd first_fd) noexcept
     -> Result<Outcome> {
     Handover& handover = *run.handover;
-    if (!two) {
-        handover.child = first;
-        handover.child_pidfd = first_fd.release();
-    } else {
+    ExitStatus first_status{0};
+    if (two) {
         int status = 0;
         (void)call_again(SYS_wait4, first, &status, wait_all, nullptr);
-        if (!handover.failed && !handover.finished && handover.child_pidfd < 0) {
-            return died(handover.step, "the joiner", ExitStatus{status});
-        }
+        first_status = ExitStatus{status};
+        first_fd = handover.failed || handover.finished ? OwnedFd{handover.child_pidfd}
+                                                        : left_pidfd(handover.child_pidfd);
+    } else {
+        handover.child = first;
+    }
+    const bool through = two ? handover.finished : true;
+    if (!handover.failed && through && handover.step == Step::execute) {
+        return Outcome{first_fd.release(), handover.child};
+    }
+    Result<ExitStatus> status = first_status;
+    if (first_fd.ok()) {
+        const PidFd child{std::move(first_fd), handover.child};
+        (void)child.send_signal(SIGKILL);
+        status = child.wait();
     }
     if (handover.failed) {
-        const PidFd failed{OwnedFd{handover.child_pidfd}, handover.child};
-        if (handover.child_pidfd >= 0) {
-            (void)failed.wait();
-        }
         return tl::unexpected<Error>{handover.error};
     }
-    return Outcome{handover.child_pidfd, handover.child};
+    return through ? died(handover.step, "the child", status)
+                   : died(handover.step, "the joiner", first_status);
+}
+
+/// Why the first process could not be made.
+[[nodiscard]] inline auto first_error(const Run& run, long code) noexcept -> Error {
+    if (run.into_cgroup) {
+        return fail(Step::enter_cgroup, static_cast<int>(-code)).value();
+    }
+    const bool joins = run.route.joiner != Joiner::none;
+    return clone_error(joins ? KindSet{} : run.route.by_clone, code);
+}
+
+/// Decides which process becomes the program's: whether that is another one than the first.
+[[nodiscard]] inline auto takes_two(Run& run) noexcept -> bool {
+    const bool joins = run.route.joiner != Joiner::none;
+    const bool two = joins && (run.joining | run.plan.created).contains(Kind::pid);
+    run.one_process = joins && !two;
+    if (run.one_process) {
+        run.route.by_unshare = run.plan.created;
+        run.route.by_clone = {};
+    }
+    return two;
 }
 
 /// Runs the plan and the program once, on the caller's memory.
@@ -153,13 +211,10 @@ inline void start_program(Starter& starter) noexcept {
     -> Result<Outcome> {
     run.own_handover = Handover{};
     run.handover = &run.own_handover;
-    Starter starter{run, command};
+    ProgramStack stack; // NOLINT(*-member-init)
+    Starter starter{run, command, stack};
+    starter.two = takes_two(run);
     const bool joins = run.route.joiner != Joiner::none;
-    starter.two = joins && (run.joining | run.plan.created).contains(Kind::pid);
-    if (joins && !starter.two) {
-        run.route.by_unshare = run.plan.created;
-        run.route.by_clone = {};
-    }
     int number = -1;
     CloneArgs args;
     args.flags = clone_files;
@@ -168,59 +223,124 @@ inline void start_program(Starter& starter) noexcept {
         args.pidfd = reinterpret_cast<std::uint64_t>(&number); // NOLINT(*-reinterpret-cast)
     }
     place_into_cgroup(run, args);
+    // A change of ids clears the flag of the memory too, which is the caller's.
     std::optional<NotDumpable> not_dumpable;
-    if (joins && not_dumpable.emplace().failed() != 0) {
+    if ((joins || run.ids != nullptr) && not_dumpable.emplace().failed() != 0) {
         return fail(Step::clear_dumpable, static_cast<int>(-not_dumpable->failed()));
     }
     const long pid = make_first(starter, args);
-    if (pid < 0 && run.into_cgroup) {
-        return fail(Step::enter_cgroup, static_cast<int>(-pid));
-    }
     if (pid < 0) {
-        return tl::unexpected<Error>{clone_error(joins ? KindSet{} : run.route.by_clone, pid)};
+        return tl::unexpected<Error>{first_error(run, pid)};
     }
     return take_program(run, starter.two, static_cast<pid_t>(pid), OwnedFd{number});
 }
 
-/// The child of execute_in_copy(), to the program or its end.
-[[noreturn]] inline void execute_child(const Run& run, const Command& command, int errors,
-                                       KernelSignalSet mask) noexcept {
-    Kept kept{command.executable.get(), errors};
-    Result<void> done = own_table(run, command, kept);
-    if (done) {
-        done = become_program(run, command, kept, mask);
+/// Runs the plan and the program once, on the memory of a joiner, which is a copy of the caller.
+[[nodiscard]] inline auto execute_on_joiner(Run& run, const Command& command) noexcept
+    -> Result<Outcome> {
+    SharedHandover shared;
+    run.handover = shared.get();
+    if (run.handover == nullptr) {
+        run.handover = &run.own_handover;
+        return fail(Step::make_joiner, ENOMEM);
     }
-    const Error error = done.error();
-    (void)call_again(SYS_write, kept.errors, &error, sizeof error);
+    run.route.wait_for_caller = false;
+    ProgramStack stack; // NOLINT(*-member-init)
+    Starter starter{run, command, stack};
+    starter.two = takes_two(run);
+    int number = -1;
+    CloneArgs args;
+    args.flags = clone_files | clone_vfork | clone_pidfd;
+    args.pidfd = reinterpret_cast<std::uint64_t>(&number); // NOLINT(*-reinterpret-cast)
+    place_into_cgroup(run, args);
+    const KernelSignalSet mask = block_signals();
+    starter.restored = mask;
+    const long pid = clone_process(args);
+    if (pid == 0) {
+        start_program(starter);
+    }
+    restore_signals(mask);
+    OwnedFd first_fd{number};
+    Result<Outcome> result =
+        pid < 0 ? tl::unexpected<Error>{first_error(run, pid)}
+                : take_program(run, starter.two, static_cast<pid_t>(pid), std::move(first_fd));
+    run.handover = &run.own_handover;
+    return result;
+}
+
+/// Makes the pipe that tells the caller of the execution: in the child, because a copy of the
+/// caller that another thread makes would hold its end open. Returns the end to write to.
+[[nodiscard]] inline auto offer_errors(Run& run) noexcept -> int {
+    auto pipe = Pipe::open();
+    if (!pipe || !send_descriptor(run.child_end, pipe->read_end)) {
+        exit_now(127);
+    }
+    run.child_end.reset();
+    return pipe->write_end.release();
+}
+
+/// The child of execute_in_copy(), to the program or its end.
+[[noreturn]] inline void execute_child(Run& run, const Command& command,
+                                       KernelSignalSet mask) noexcept {
+    Kept kept{command.program.file().get(), offer_errors(run)};
+    const Result<void> done = become_program(run, command, kept, mask);
+    const Message message{true, done.error()};
+    (void)call_again(SYS_write, kept.errors, &message, sizeof message);
     exit_now(127);
 }
 
-/// Waits until the program is executed: the pipe is closed by that, or brings the error.
-[[nodiscard]] inline auto await_program(const Run& run, BorrowedFd errors) noexcept
-    -> Result<void> {
+/// Waits for one of the two; false if the deadline passes first.
+[[nodiscard]] inline auto await_either(const Run& run, BorrowedFd a, BorrowedFd b) noexcept
+    -> bool {
     long ready = -EINTR;
     while (ready == -EINTR) {
-        pollfd entry{errors.get(), POLLIN, 0};
+        std::array<pollfd, 2> entries{pollfd{a.get(), POLLIN, 0}, pollfd{b.get(), POLLIN, 0}};
         const PollTimeout left{run.deadline.left()};
-        ready = call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL);
+        ready = call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
     }
-    if (ready == 0) {
+    return ready != 0;
+}
+
+/// Takes the pipe of the child, if it lives long enough to send it.
+[[nodiscard]] inline auto take_errors(const Run& run, const PidFd& child) noexcept
+    -> Result<OwnedFd> {
+    if (!await_either(run, run.caller_end, child.fd())) {
         return fail(Step::execute, Reason::deadline_passed);
     }
-    Error error;
-    if (call_again(SYS_read, errors.get(), &error, sizeof error) == sizeof error) {
-        return tl::unexpected<Error>{error};
+    pollfd entry{run.caller_end.get(), POLLIN, 0};
+    const timespec at_once{};
+    if (call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) != 1) {
+        return died(Step::execute, "the child", child.wait());
     }
-    return {};
+    Result<OwnedFd> errors = receive_descriptor(run.caller_end);
+    return errors ? std::move(errors) : died(Step::execute, "the child", child.wait());
+}
+
+/// Waits until the program is executed: the pipe is closed by that, or brings the error.
+[[nodiscard]] inline auto await_program(const Run& run, const PidFd& child) noexcept
+    -> Result<void> {
+    const Result<OwnedFd> errors = take_errors(run, child);
+    if (!errors) {
+        return tl::unexpected<Error>{errors.error()};
+    }
+    for (bool announced = false;; announced = true) {
+        if (!await_either(run, *errors, {})) {
+            return fail(Step::execute, Reason::deadline_passed);
+        }
+        Message message;
+        const long length = call_again(SYS_read, errors->get(), &message, sizeof message);
+        if (length != sizeof message) {
+            return announced ? Result<void>{} : died(Step::execute, "the child", child.wait());
+        }
+        if (message.failed) {
+            return tl::unexpected<Error>{message.error};
+        }
+    }
 }
 
 /// Runs the plan and the program once, in a copy of the caller.
 [[nodiscard]] inline auto execute_in_copy(Run& run, const Command& command) noexcept
     -> Result<Outcome> {
-    auto pipe = Pipe::open();
-    if (!pipe) {
-        return tl::unexpected<Error>{pipe.error()};
-    }
     const Result<void> ready = prepare_child(run);
     if (!ready) {
         return tl::unexpected<Error>{ready.error()};
@@ -228,16 +348,16 @@ inline void start_program(Starter& starter) noexcept {
     run.signals = block_signals();
     Result<Outcome> result = run_once(run);
     if (run.in_child) {
-        execute_child(run, command, pipe->write_end.get(), run.signals);
+        execute_child(run, command, run.signals);
     }
-    pipe->write_end.reset();
     if (result) {
-        const Result<void> executed = await_program(run, pipe->read_end);
+        PidFd child{OwnedFd{result->pidfd}, result->pid};
+        const Result<void> executed = await_program(run, child);
         if (!executed) {
-            const PidFd child{OwnedFd{result->pidfd}, result->pid};
-            (void)child.send_signal(SIGKILL);
-            (void)child.wait();
+            abandon(run, child);
             result = tl::unexpected<Error>{executed.error()};
+        } else {
+            (void)child.release().release(); // it is in the result
         }
     }
     restore_signals(run.signals);
@@ -246,7 +366,11 @@ inline void start_program(Starter& starter) noexcept {
 
 [[nodiscard]] inline auto execute_once(Run& run, const Command& command) noexcept
     -> Result<Outcome> {
-    return fits_this_memory(run) ? execute_here(run, command) : execute_in_copy(run, command);
+    if (fits_this_memory(run)) {
+        return execute_here(run, command);
+    }
+    return fits_joiners_memory(run) ? execute_on_joiner(run, command)
+                                    : execute_in_copy(run, command);
 }
 
 /// What both ways of a command need opened.
@@ -261,20 +385,38 @@ inline void start_program(Starter& starter) noexcept {
     return done;
 }
 
+/// Refuses to join where the first process would be the init of a pid namespace that the caller has
+/// made for its children, and end it. The entry of one that nobody is in yet can't be followed.
+[[nodiscard]] inline auto check_pending_init(const Draft& plan) noexcept -> Result<void> {
+    struct stat about {};
+
+    const bool two = !plan.joined().empty() && (plan.joined() | plan.created).contains(Kind::pid);
+    if (!two || ::stat("/proc/thread-self/ns/pid_for_children", &about) == 0) {
+        return {};
+    }
+    return check_pending_pid(plan);
+}
+
 [[nodiscard]] inline auto check_for_command(const Draft& plan) noexcept -> Result<void> {
     if (plan.child_of != ChildOf::caller) {
         return fail(Step::check_plan, Reason::bad_value,
                     "a program's process is the caller's own child, never its parent's");
     }
-    return check_before_run(plan);
+    const Result<void> checked = check_values(plan);
+    return checked ? check_pending_init(plan) : checked;
 }
 
 /// The program's process as the caller holds it, or the error with the name of the namespace.
 [[nodiscard]] inline auto to_child(const Draft& plan, Result<Outcome> result) noexcept
     -> Result<PidFd> {
     if (!result) {
-        name_namespace(plan, result.error());
-        return tl::unexpected<Error>{result.error()};
+        Error& error = result.error();
+        name_namespace(plan, error);
+        if (is_join(error.step) && error.code == EINVAL) {
+            const Result<void> pending = check_pending_pid(plan);
+            error = pending ? error : pending.error();
+        }
+        return tl::unexpected<Error>{error};
     }
     return PidFd{OwnedFd{result->pidfd}, result->pid};
 }
@@ -288,12 +430,21 @@ inline void start_program(Starter& starter) noexcept {
 /// From any thread of a program of any size: no memory is copied, no page table, no lock is taken,
 /// no handler runs in another process, the signal mask and the other threads' descriptors are as
 /// before. The calling thread alone is suspended meanwhile. The process that joins in between
-/// raises no SIGCHLD and can be seen by no wait of the program's. While it is there the calling
-/// process is not dumpable.
+/// raises no SIGCHLD and is seen by no wait for all children (but one with __WALL or __WCLONE).
+/// While it is there the calling process is not dumpable. A signal to the whole process group acts
+/// on it by default: one that stops it holds the calling thread up until it is continued.
 ///
-/// A copy of the memory is made, and signals are blocked, where the plan needs what a process on
-/// the caller's memory can't do: to join or create a time namespace, id maps, oom_score_adj, a
-/// deadline, mount sources. explain() of the plan and the command says which it is.
+/// If a user namespace is joined, and a mount namespace of the same target, the program starts at
+/// the root of that mount namespace, though it may be the caller's own.
+///
+/// Who controls the mount namespace can make any file in it a script of /proc/self/exe, and so have
+/// the caller's own executable started in there (CVE-2019-5736): where root inside is root outside,
+/// run from a sealed copy, or give Program::open_file().
+///
+/// Where the plan needs what a process on the caller's memory can't do, signals are blocked and the
+/// memory is copied: once to join a time namespace; for each process to create one, and for id
+/// maps, oom_score_adj, a deadline and mount sources. explain() of the plan and the command says
+/// which.
 ///
 /// The ids are taken, not asked for again: the program's process never has rights of the caller's
 /// to give back. System calls: those of join_and_clone(), and execve(2). Linux 5.3.
@@ -317,19 +468,58 @@ inline void start_program(Starter& starter) noexcept {
     return detail::to_child(run.plan, detail::attempts(run, once));
 }
 
-/// The plan in words, as explain(plan), with what join_and_exec() does otherwise: whose memory the
-/// processes run on and why, and the program. Allocates.
+/// The same with a plan of the compiler's: one that makes the child a sibling does not compile.
+template <unsigned Joined, unsigned Created, unsigned Said>
+[[nodiscard]] auto join_and_exec(const JoinPlan<Joined, Created, Said>& plan,
+                                 const Command& command) noexcept -> Result<PidFd> {
+    static_assert((Said & detail::said_parent) == 0,
+                  "nsjoin: a program's process is the caller's own child: leave child_of() out");
+    return join_and_exec(plan.build(), command);
+}
+
+namespace detail {
+
+/// The steps that make the child the program, a line each.
+[[nodiscard]] inline auto explain_command(const Command& command) -> std::string {
+    std::string text;
+    const auto append = [&text](bool has, Step step, std::string_view what) {
+        if (has) {
+            append_entry(text, "   +  child: ", std::string{facts(step).name}.append(what),
+                         facts(step).system, {});
+        }
+    };
+    append(command.close_others || !command.descriptors.empty(), Step::pass_descriptors, "");
+    append(!command.limits.empty(), Step::set_limits, "");
+    append(command.no_new_privileges, Step::set_no_new_privileges, "");
+    append(command.signal_mask || command.default_signals, Step::set_signals, "");
+    const char* const path = command.program.path();
+    append(true, Step::execute, path != nullptr ? std::string{" "} + path : " that is open");
+    return text;
+}
+
+} // namespace detail
+
+/// The plan in words, as explain(plan), but as join_and_exec() runs it: on whose memory the
+/// processes run and why, and how the child becomes the program. Allocates.
 [[nodiscard]] inline auto explain(const Plan& plan, const Command& command) -> std::string {
     detail::Run run{plan.parts()};
-    (void)detail::decide(run);
-    std::string text = detail::fits_this_memory(run)
-                           ? "on the caller's memory (CLONE_VM | CLONE_VFORK), nothing is copied\n"
-                           : "in a copy of the caller's memory: a time namespace, id maps, "
-                             "oom_score_adj, a deadline or mount sources need a process with "
-                             "memory of its own\n";
-    text.append(explain(plan)).append("then the child: execute ");
-    text.append(command.executable.ok() ? "the open program" : command.path);
-    return text.append(command.executable.ok() ? "  [execveat]\n" : "  [execve]\n");
+    run.executes = true;
+    const Result<void> looked = detail::decide(run);
+    const bool here = detail::fits_this_memory(run);
+    const bool on_joiner = detail::fits_joiners_memory(run);
+    if (here || on_joiner) {
+        run.reports = false;
+        run.route.wait_for_caller = false;
+        (void)detail::takes_two(run);
+    }
+    std::string text =
+        here        ? "on the caller's memory (CLONE_VM | CLONE_VFORK), nothing is copied\n"
+        : on_joiner ? "on one copy of the caller's memory: who shares memory can't join a time "
+                      "namespace\n"
+                    : "in a copy of the caller's memory: a new time namespace, id maps, "
+                      "oom_score_adj, a deadline or mount sources need a process with memory of "
+                      "its own\n";
+    return text.append(detail::explain_run(run, looked)).append(detail::explain_command(command));
 }
 
 /// A plan whose namespaces are opened and looked at once, to be run many times: by an agent that

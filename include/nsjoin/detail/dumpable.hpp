@@ -22,6 +22,7 @@ struct DumpableState {
     bool was_dumpable = false;
 };
 
+// NOLINTNEXTLINE(*-non-const-global-variables)
 inline std::atomic<DumpableState*> dumpable_page{nullptr};
 
 /// The state of this process, made by the first that asks; null if there was no memory. The kernel

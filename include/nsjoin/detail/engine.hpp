@@ -169,7 +169,9 @@ inline void finish_child(Run& run) noexcept {
     if (!done || sent < 0) {
         exit_now(1);
     }
-    run.child_end.reset();
+    if (!run.executes) {
+        run.child_end.reset();
+    }
 }
 
 /// The error for a process that ended without a report.
@@ -438,8 +440,10 @@ template <typename Once>
     run.joining = run.plan.joined();
     // To join one's own namespace is nothing, but for these: a mount namespace moves root and
     // working directory all the same, and a process on the caller's memory can't join a time one.
+    // A program that enters another user namespace starts at its mount namespace's root anyway.
+    const bool to_root = run.executes && run.joining.contains(Kind::user);
     for (const Kind kind : run.joining&(Kind::mount | Kind::time)) {
-        if (source_is_own(run.plan.source(kind), kind)) {
+        if (!(to_root && kind == Kind::mount) && source_is_own(run.plan.source(kind), kind)) {
             run.joining = run.joining - kind;
         }
     }

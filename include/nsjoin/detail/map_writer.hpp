@@ -144,17 +144,23 @@ inline void execute_helper(Helper& helper) noexcept {
     return tl::unexpected<Error>{error};
 }
 
+/// What the plan says of that program.
+[[nodiscard]] inline auto helper_path(const Draft& plan, std::string_view name) noexcept
+    -> const std::optional<std::string_view>& {
+    return name == "newuidmap" ? plan.newuidmap : plan.newgidmap;
+}
+
 /// Whether there is such a program: at the path that the plan names, else in PATH.
 [[nodiscard]] inline auto find_helper(const Draft& plan, std::string_view name,
                                       std::array<char, 4096>& path) noexcept -> bool {
-    const std::string_view named = name == "newuidmap" ? plan.newuidmap : plan.newgidmap;
-    if (named.empty()) {
+    const std::optional<std::string_view>& named = helper_path(plan, name);
+    if (!named) {
         return find_program(name, path);
     }
-    if (named.size() >= path.size()) {
+    if (named->size() >= path.size()) {
         return false;
     }
-    std::memcpy(path.data(), named.data(), named.size());
+    std::memcpy(path.data(), named->data(), named->size());
     return ::access(path.data(), X_OK) == 0;
 }
 
@@ -198,7 +204,8 @@ inline void execute_helper(Helper& helper) noexcept {
         text.append("\n");
     }
     Result<void> written = write_child_file(step, run, child, file, text.view());
-    if (!written && (written.error().code == EPERM || written.error().code == EACCES)) {
+    const bool may_ask = helper_path(run.plan, helper) != std::string_view{};
+    if (!written && may_ask && (written.error().code == EPERM || written.error().code == EACCES)) {
         return map_by_helper(step, run, child, helper, map);
     }
     return written;

@@ -11,6 +11,10 @@
 // How a child becomes the program of a Command. All of it runs between clone and exec, perhaps on
 // the caller's memory: system calls only, nothing of the caller's is written.
 
+/// Of AddressSanitizer's run-time library, where the program has it: forgets the frames of a stack
+/// that nobody will return through.
+extern "C" [[gnu::weak]] void __asan_handle_no_return(); // NOLINT
+
 namespace nsjoin::detail {
 
 inline constexpr unsigned close_range_unshare = 1U << 1U;
@@ -30,10 +34,10 @@ inline constexpr std::size_t max_passed = 256;
     const auto wrong = [](std::string_view what) {
         return fail(Step::check_plan, Reason::bad_value, what);
     };
-    if (command.path == nullptr && !command.executable.ok()) {
-        return wrong("the command has no program");
+    if (command.program.path() == nullptr && !command.program.file().ok()) {
+        return wrong("the program is no open file");
     }
-    if (command.arguments == nullptr || *command.arguments == nullptr) {
+    if (*command.arguments.get() == nullptr) {
         return wrong("the command has no argument 0");
     }
     if (command.descriptors.size() > max_passed) {
@@ -243,11 +247,21 @@ inline void reset_handlers() noexcept {
     return result == -ENOENT || result == -ENOTDIR || result == -EACCES;
 }
 
+/// A system call that does not come back if it works: the caller, on whose stack this may be, uses
+/// it again.
+template <typename... Args>
+[[nodiscard]] auto call_the_last(long number, Args... args) noexcept -> long {
+    if (__asan_handle_no_return != nullptr) {
+        __asan_handle_no_return();
+    }
+    return call(number, args...);
+}
+
 /// Tries the directories of the list. Returns the error that says most.
 [[nodiscard]] inline auto search_and_execute(const Command& command,
                                              const char* const* environment) noexcept -> long {
-    const std::string_view name{command.path};
-    std::string_view rest = command.search_path;
+    const std::string_view name{command.program.path()};
+    std::string_view rest = *command.program.search_list();
     long result = -ENOENT;
     bool denied = false;
     while (!rest.empty()) {
@@ -262,7 +276,7 @@ inline void reset_handlers() noexcept {
             path[length++] = '/';
         }
         std::memcpy(&path[length], name.data(), name.size());
-        result = call(SYS_execve, path.data(), command.arguments, environment);
+        result = call_the_last(SYS_execve, path.data(), command.arguments.get(), environment);
         if (!is_elsewhere(result)) {
             return result;
         }
@@ -273,19 +287,26 @@ inline void reset_handlers() noexcept {
 
 /// Returns only with an error.
 [[nodiscard]] inline auto execute(const Command& command, int executable) noexcept -> Result<void> {
+    const char* const* const arguments = command.arguments.get();
     const char* const* const environment =
-        command.environment != nullptr ? command.environment : ::environ;
+        command.environment ? command.environment->get() : ::environ;
+    const char* const path = command.program.path();
     long result = 0;
     if (executable >= 0) {
-        result = call(SYS_execveat, executable, "", command.arguments, environment, AT_EMPTY_PATH);
-    } else if (command.search_path.empty() ||
-               std::string_view{command.path}.find('/') != std::string_view::npos) {
-        result = call(SYS_execve, command.path, command.arguments, environment);
-    } else {
+        result = call_the_last(SYS_execveat, executable, "", arguments, environment, AT_EMPTY_PATH);
+    } else if (command.program.search_list()) {
         result = search_and_execute(command, environment);
+    } else {
+        result = call_the_last(SYS_execve, path, arguments, environment);
     }
     return fail(Step::execute, static_cast<int>(-result),
-                executable >= 0 ? std::string_view{"descriptor"} : std::string_view{command.path});
+                executable >= 0 ? std::string_view{"the open file"} : std::string_view{path});
+}
+
+/// Tells a caller on other memory that only the program is to come now.
+[[nodiscard]] inline auto announce_program(int errors) noexcept -> Result<void> {
+    const Message message;
+    return outcome(Step::execute, call_again(SYS_write, errors, &message, sizeof message));
 }
 
 /// The steps of a child that has its namespaces and ids, to the end. Returns only with an error.
@@ -304,6 +325,9 @@ inline void reset_handlers() noexcept {
     if (done && command.no_new_privileges) {
         done =
             outcome(Step::set_no_new_privileges, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    }
+    if (done && kept.errors >= 0) {
+        done = announce_program(kept.errors);
     }
     if (done) {
         done = set_signals(command, restored);

@@ -103,7 +103,9 @@ struct Run {
     Handover* handover = &own_handover;
     OwnedFd time_offsets; ///< the first process's own /proc/self/timens_offsets
     Opener opener;
-    bool executes = false; ///< the child becomes another program at once
+    bool executes = false;    ///< the child becomes another program at once
+    bool reports = true;      ///< how it went comes through a channel, not on shared memory
+    bool one_process = false; ///< the joiner becomes the child itself
     bool in_child = false;
     bool flag_was_cleared = false; ///< the dumpable flag, by another thread
 };

@@ -261,7 +261,8 @@ inline void append_offset(Subject& text, std::string_view clock,
     const Credentials& ids = *run.ids;
     switch (step) {
     case Step::set_groups:
-        return set_groups(ids.groups);
+        // Who enters another user namespace has every capability in it.
+        return set_groups(ids.groups, run.route.user_changes);
     case Step::set_gid:
         return ids.gid ? set_gid(*ids.gid) : Result<void>{};
     case Step::set_uid:

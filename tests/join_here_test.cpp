@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nsjoin/join_here.hpp>
+
+#include "engine_support.hpp"
+
+#include <atomic>
+#include <thread>
+
+using nsjoin::Kind;
+using nsjoin::KindSet;
+using nsjoin::Reason;
+using nsjoin::Step;
+
+namespace {
+
+using NetHome = nsjoin::Home<Kind::net>;
+
+/// The calling thread's own namespace.
+auto own_link(std::string_view name) -> std::string {
+    return support::namespace_link("thread-self", name);
+}
+
+/// A namespace of the test and its name.
+struct Space {
+    nsjoin::NamespaceFd<Kind::net> fd;
+    std::string link;
+};
+
+/// New network namespaces, made one after the other by a thread that ends.
+auto make_spaces(std::size_t count) -> std::vector<Space> {
+    std::vector<Space> spaces;
+    std::thread maker{[&] {
+        while (spaces.size() < count && ::unshare(CLONE_NEWNET) == 0) {
+            auto fd = nsjoin::NamespaceFd<Kind::net>::own();
+            if (!fd) {
+                return;
+            }
+            spaces.push_back({*std::move(fd), own_link("net")});
+        }
+    }};
+    maker.join();
+    return spaces;
+}
+
+/// For a child: many descriptors may be open.
+auto allow_descriptors(rlim_t count) -> bool {
+    const rlimit limit{count, count};
+    return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+/// Visits the namespace, looks, and comes back; whether all three went well.
+auto visits(const NetHome& home, const Space& space, const std::string& own) -> bool {
+    const auto visit = nsjoin::join_here(home, space.fd);
+    return visit && own_link("net") == space.link && own != space.link;
+}
+
+} // namespace
+
+TEST_CASE("a thread looks into a thousand network namespaces, and is at home again") {
+    CHECK(support::run_in_child([] {
+              constexpr std::size_t count = 1000;
+              CHILD_CHECK(allow_descriptors(4096));
+              const support::CallerState state;
+              {
+                  const std::vector<Space> spaces = make_spaces(count);
+                  CHILD_CHECK(spaces.size() == count);
+                  const std::string own = own_link("net");
+                  const auto home = NetHome::open();
+                  CHILD_CHECK(home);
+                  std::set<std::string> seen;
+                  for (const Space& space : spaces) {
+                      CHILD_CHECK(visits(*home, space, own));
+                      CHILD_CHECK(own_link("net") == own);
+                      seen.insert(space.link);
+                  }
+                  CHILD_CHECK(seen.size() == count);
+              }
+              CHILD_CHECK(state.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a hundred threads at once, each in a namespace of its own") {
+    CHECK(support::run_in_child([] {
+              constexpr std::size_t count = 100;
+              CHILD_CHECK(allow_descriptors(4096));
+              const support::CallerState state;
+              {
+                  const std::vector<Space> spaces = make_spaces(count);
+                  CHILD_CHECK(spaces.size() == count);
+                  const std::string own = own_link("net");
+                  std::atomic<std::size_t> inside{0};
+                  std::atomic<std::size_t> good{0};
+                  std::vector<std::thread> threads;
+                  for (std::size_t i = 0; i < count; ++i) {
+                      threads.emplace_back([&, i] {
+                          const auto home = NetHome::open();
+                          bool right = home.has_value();
+                          for (std::size_t round = 0; right && round < 20; ++round) {
+                              const Space& space = spaces[(i + round) % count];
+                              auto visit = nsjoin::join_here(*home, space.fd);
+                              right = visit && own_link("net") == space.link;
+                              if (round == 0) { // all are away at the same time
+                                  ++inside;
+                                  right = support::eventually([&] { return inside == count; }) &&
+                                          right && own_link("net") == space.link;
+                              }
+                              right = right && visit->end() && own_link("net") == own;
+                          }
+                          good += right ? 1U : 0U;
+                      });
+                  }
+                  CHILD_CHECK(support::eventually([&] { return inside == count; }));
+                  CHILD_CHECK(own_link("net") == own); // this thread stayed
+                  for (std::thread& thread : threads) {
+                      thread.join();
+                  }
+                  CHILD_CHECK(good == count);
+              }
+              CHILD_CHECK(state.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("all four kinds of a target by one call; other threads, root and directory stay") {
+    const support::Container container{nsjoin::all_kinds};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    CHECK(support::run_in_child([&] {
+              const support::CallerState state;
+              const support::Spaces before = support::spaces_of("thread-self");
+              const support::Spaces wanted = support::spaces_of(container.pid());
+              const auto four = Kind::net | Kind::ipc | Kind::uts | Kind::cgroup;
+              bool good = false;
+              std::thread visitor{[&] {
+                  const auto home =
+                      nsjoin::Home<Kind::net, Kind::ipc, Kind::uts, Kind::cgroup>::open();
+                  if (!home) {
+                      return;
+                  }
+                  {
+                      const auto visit = nsjoin::join_here(*home, *target);
+                      const support::Spaces now = support::spaces_of("thread-self");
+                      good =
+                          visit && support::differing(now, before) == four &&
+                          support::differing(now, wanted) == (KindSet{nsjoin::all_kinds} - four) &&
+                          support::spaces_of("self") == before &&
+                          support::slurp("/proc/thread-self/mountinfo") ==
+                              support::slurp("/proc/self/mountinfo");
+                  }
+                  good = good && support::spaces_of("thread-self") == before;
+              }};
+              visitor.join();
+              CHILD_CHECK(good);
+              CHILD_CHECK(state.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a visit is moved, ended early, and begun inside another one") {
+    CHECK(support::run_in_child([] {
+              const std::vector<Space> spaces = make_spaces(2);
+              CHILD_CHECK(spaces.size() == 2);
+              const std::string own = own_link("net");
+              const auto home = NetHome::open();
+              CHILD_CHECK(home);
+              {
+                  auto visit = nsjoin::join_here(*home, spaces[0].fd);
+                  CHILD_CHECK(visit);
+                  {
+                      const nsjoin::Visit<Kind::net> moved{*std::move(visit)};
+                      CHILD_CHECK(own_link("net") == spaces[0].link);
+                  }
+                  CHILD_CHECK(own_link("net") == own);
+              }
+              auto visit = nsjoin::join_here(*home, spaces[0].fd);
+              CHILD_CHECK(visit->end());
+              CHILD_CHECK(own_link("net") == own);
+              CHILD_CHECK(visit->end()); // nothing more to do
+              {
+                  const auto outer = nsjoin::join_here(*home, spaces[0].fd);
+                  {
+                      const auto inner = nsjoin::join_here(*home, spaces[1].fd);
+                      CHILD_CHECK(own_link("net") == spaces[1].link);
+                  }
+                  CHILD_CHECK(own_link("net") == own);
+              }
+              CHILD_CHECK(own_link("net") == own);
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a kind that a thread can't join and leave is refused, with the reason") {
+    const auto home = nsjoin::Home<Kind::net, Kind::uts>::open();
+    REQUIRE(home);
+    const support::Spaces before = support::spaces_of("thread-self");
+    for (const Kind kind : nsjoin::all_kinds.set) {
+        const auto space = nsjoin::AnyNamespaceFd::own(kind);
+        REQUIRE(space);
+        const auto visit = nsjoin::join_here(*home, *space);
+        if (kind == Kind::net || kind == Kind::uts) {
+            CHECK(visit);
+        } else {
+            CHECK(support::fails_with(visit, Step::join_here, Reason::not_by_a_thread));
+        }
+    }
+    CHECK(support::spaces_of("thread-self") == before);
+}
+
+TEST_CASE("errors: no rights, a target that is gone; the thread stays where it is") {
+    const support::Container container{Kind::net | Kind::uts};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    const auto space = nsjoin::NamespaceFd<Kind::net>::open(*target);
+    REQUIRE(space);
+    CHECK(support::run_in_child([&] {
+              const std::string own = own_link("net");
+              const auto home = NetHome::open();
+              CHILD_CHECK(home);
+              CHILD_CHECK(support::become_user());
+              CHILD_CHECK(support::fails_with(nsjoin::join_here(*home, *space), Step::join_here,
+                                              Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::join_here(*home, *target), Step::join_here,
+                                              Reason::system, EPERM));
+              CHILD_CHECK(own_link("net") == own);
+              return 0;
+          }) == 0);
+    const auto home = NetHome::open();
+    REQUIRE(home);
+    const support::Container dying{KindSet{Kind::net}};
+    const auto dead = nsjoin::PidFd::open(dying.pid());
+    REQUIRE(dead);
+    dying.kill();
+    CHECK(support::fails_with(nsjoin::join_here(*home, *dead), Step::join_here,
+                              Reason::process_gone, ESRCH));
+}
+
+TEST_CASE("who could not come back does not leave") {
+    CHECK(support::as_user(1000, [] {
+              // Rights over namespaces of its own, and none over the host's network, where it is.
+              CHILD_CHECK(support::new_user());
+              const support::Container container{KindSet{Kind::net}};
+              const auto space = nsjoin::NamespaceFd<Kind::net>::open(container.pid());
+              CHILD_CHECK(space);
+              CHILD_CHECK(
+                  support::fails_with(NetHome::open(), Step::go_back, Reason::system, EPERM));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a way back that fails is an error of end(), and else ends the program") {
+    const auto away_without_return = [](bool asks) {
+        return support::run_in_child([asks] {
+            const rlimit no_core{};
+            ::setrlimit(RLIMIT_CORE, &no_core);
+            const std::vector<Space> spaces = make_spaces(1);
+            const auto home = NetHome::open();
+            CHILD_CHECK(home);
+            auto visit = nsjoin::join_here(*home, spaces.at(0).fd);
+            CHILD_CHECK(visit);
+            CHILD_CHECK(support::deny_syscall(SYS_setns, EPERM));
+            if (asks) {
+                CHILD_CHECK(
+                    support::fails_with(visit->end(), Step::go_back, Reason::system, EPERM));
+                CHILD_CHECK(own_link("net") == spaces[0].link);
+            }
+            return 0;
+        });
+    };
+    CHECK(away_without_return(true) == 0);
+    CHECK(away_without_return(false) == 128 + SIGABRT);
+}
+
+TEST_CASE("a visit that ends in another thread ends the program") {
+    CHECK(support::run_in_child([] {
+              const rlimit no_core{};
+              ::setrlimit(RLIMIT_CORE, &no_core);
+              const std::vector<Space> spaces = make_spaces(1);
+              const auto home = NetHome::open();
+              CHILD_CHECK(home);
+              auto visit = nsjoin::join_here(*home, spaces.at(0).fd);
+              CHILD_CHECK(visit);
+              std::thread{[moved = *std::move(visit)]() mutable {
+                  (void)moved.end();
+              }}.join();
+              return 0;
+          }) == 128 + SIGABRT);
+}
