@@ -712,3 +712,16 @@ TEST_CASE("CVE-2022-29162, CVE-2024-21626, CVE-2014-8989: for a program as for a
               return 0;
           }) == 0);
 }
+
+TEST_CASE("a filter that feigns the change of ids is seen through before the program runs") {
+    for (const long number : {SYS_setresuid, SYS_setresgid, SYS_setgroups}) {
+        CAPTURE(number);
+        CHECK(support::run_in_child([number] {
+                  CHILD_CHECK(support::deny_syscall(static_cast<int>(number), 0));
+                  const auto ran = nsjoin::join_and_exec(
+                      nsjoin::JoinPlan{}.as({.uid = 1000, .gid = 1000, .groups = {5}}), run_true);
+                  CHILD_CHECK(support::fails_with(ran, Step::verify_ids, Reason::ids_differ));
+                  return 0;
+              }) == 0);
+    }
+}

@@ -4,12 +4,14 @@
 
 #include <nsjoin/fd.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <sys/mman.h>
 #include <utility>
 
 namespace nsjoin {
@@ -60,14 +62,17 @@ class GidList { // NOLINT(*-special-member-functions): assigns from either
 /// What becomes of the supplementary groups.
 class Groups {
   public:
+    /// The most that a process can have, NGROUPS_MAX. Linux 2.6.4.
+    static constexpr std::size_t most = 65'536;
+
     /// No group is left; where the user namespace denies setgroups(2), those that there are stay.
     Groups() noexcept = default;
 
-    /// Exactly these, in this order.
+    /// Exactly these.
     Groups(std::initializer_list<gid_t> ids) noexcept
         : Groups{std::span<const gid_t>{ids.begin(), ids.size()}} {}
 
-    /// Exactly these, in this order, copied; at most 65536 (NGROUPS_MAX). setgroups(2).
+    /// Exactly these, copied; at most `most`. setgroups(2).
     explicit Groups(std::span<const gid_t> ids) noexcept : policy_{Policy::set}, ids_{ids} {}
 
     /// As they are.
@@ -123,11 +128,24 @@ namespace detail {
            (data[capability / 32].effective >> (capability % 32) & 1U) != 0;
 }
 
+[[nodiscard]] inline auto check_group_count(Step step, const Groups& groups) noexcept
+    -> Result<void> {
+    if (groups.ids().size() <= Groups::most) {
+        return {};
+    }
+    Subject subject{"a process has at most 65536 groups, not "};
+    subject.append(static_cast<std::int64_t>(groups.ids().size()));
+    return tl::unexpected<Error>{Error{step, Reason::bad_value, 0, subject}};
+}
+
 /// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID.
 [[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false) noexcept
     -> Result<void> {
     if (groups.kept()) {
         return {};
+    }
+    if (const Result<void> few = check_group_count(Step::set_groups, groups); !few) {
+        return few;
     }
     const long result = call(SYS_setgroups, groups.ids().size(), groups.ids().data());
     if (result == 0) {
@@ -160,6 +178,56 @@ namespace detail {
     return {};
 }
 
+/// Whether the kernel's list, which is sorted, has each of the ids as often as `wanted`, which has
+/// the same size. `used` counts, where a gid begins in the list, how many of it were found.
+[[nodiscard]] inline auto same_groups(std::span<const gid_t> list, std::span<gid_t> used,
+                                      std::span<const gid_t> wanted) noexcept -> bool {
+    for (const gid_t gid : wanted) {
+        const auto first = static_cast<std::size_t>(
+            std::lower_bound(list.begin(), list.end(), gid) - list.begin());
+        if (first == list.size() || first + used[first] >= list.size() ||
+            list[first + used[first]] != gid) {
+            return false;
+        }
+        ++used[first];
+    }
+    return true;
+}
+
+/// Compares the groups with the wanted ones, of which there are some.
+[[nodiscard]] inline auto has_groups(std::span<const gid_t> wanted) noexcept -> Result<bool> {
+    // No malloc: another thread may have held its lock when this process was made.
+    const std::size_t size = 2 * wanted.size_bytes();
+    void* const memory =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) { // NOLINT(*-cast,performance-no-int-to-ptr)
+        return fail(Step::verify_ids, ENOMEM, "the groups");
+    }
+    const std::span<gid_t> both{static_cast<gid_t*>(memory), 2 * wanted.size()};
+    const std::span<gid_t> list = both.first(wanted.size());
+    const bool same =
+        call(SYS_getgroups, list.size(), list.data()) == static_cast<long>(wanted.size()) &&
+        same_groups(list, both.last(wanted.size()), wanted);
+    (void)::munmap(memory, size);
+    return same;
+}
+
+/// Compares the groups with what they should be.
+[[nodiscard]] inline auto verify_groups(const Groups& wanted) noexcept -> Result<void> {
+    Result<bool> same{wanted.kept()};
+    if (!wanted.ids().empty()) {
+        same = has_groups(wanted.ids());
+    } else if (!wanted.kept()) {
+        // Dropped ones may stay where setgroups is denied.
+        same = call(SYS_getgroups, 0, nullptr) == 0 ||
+               (wanted.dropped() && call(SYS_setgroups, 0, nullptr) == -EPERM);
+    }
+    if (!same) {
+        return tl::unexpected<Error>{same.error()};
+    }
+    return *same ? Result<void>{} : fail(Step::verify_ids, Reason::ids_differ, "the groups");
+}
+
 /// Compares what the kernel says the ids are with what they should be.
 [[nodiscard]] inline auto verify_ids(const Credentials& wanted) noexcept -> Result<void> {
     uid_t r = 0;
@@ -177,7 +245,7 @@ namespace detail {
             return id_error(Step::verify_ids, result, "uid ", *wanted.uid);
         }
     }
-    return {};
+    return verify_groups(wanted.groups);
 }
 
 } // namespace detail
@@ -185,7 +253,8 @@ namespace detail {
 /// Takes the ids: setgroups(2), then setresgid(2), then setresuid(2), then verifies them. For a
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
 /// thread (the libc's wrappers would signal the others); async-signal-safe.
-/// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; EPERM.
+/// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; bad_value
+/// for more groups than a process can have; ids_differ; EPERM.
 [[nodiscard]] inline auto become(const Credentials& credentials) noexcept -> Result<void> {
     Result<void> done = detail::set_groups(credentials.groups);
     if (done && credentials.gid) {

@@ -162,7 +162,7 @@ inline constexpr std::array<StepFacts, static_cast<std::size_t>(Step::go_back) +
         {Step::set_groups, Actor::child, "set the supplementary groups", "setgroups"},
         {Step::set_gid, Actor::child, "set the gid", "setresgid"},
         {Step::set_uid, Actor::child, "set the uid", "setresuid"},
-        {Step::verify_ids, Actor::child, "verify the ids", "getresuid, getresgid"},
+        {Step::verify_ids, Actor::child, "verify the ids", "getresuid, getresgid, getgroups"},
         {Step::set_death_signal, Actor::child, "set the parent-death signal", "prctl(PR_SET_PDEATHSIG)"},
         {Step::report, Actor::child, "report to the caller", "send"},
         {Step::open_pidfd, Actor::caller, "open a pidfd", "pidfd_open"},

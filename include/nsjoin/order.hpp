@@ -29,6 +29,10 @@ struct Constraint {
 
 namespace detail {
 
+inline constexpr std::string_view why_checked_first =
+    "what can be known wrong is refused before the first system call";
+inline constexpr std::string_view why_not_the_caller =
+    "what it changes stays with the joiner: the caller stays as it was";
 inline constexpr std::string_view why_not_dumpable =
     "a process inside must not ptrace the joiner while it holds rights outside (CVE-2016-9962)";
 inline constexpr std::string_view why_ids_first =
@@ -46,8 +50,11 @@ inline constexpr std::string_view why_cgroup_root =
 
 /// The constraints that hold in every plan.
 inline constexpr std::array constraints{
-    Constraint{Step::check_plan, Step::open_proc,
-               "what can be known wrong is refused before the first system call"},
+    Constraint{Step::check_plan, Step::open_proc, detail::why_checked_first},
+    Constraint{Step::check_plan, Step::check_console, detail::why_checked_first},
+    Constraint{Step::check_plan, Step::open_cgroup, detail::why_checked_first},
+    Constraint{Step::check_plan, Step::make_channel, detail::why_checked_first},
+    Constraint{Step::check_plan, Step::clear_dumpable, detail::why_checked_first},
     Constraint{Step::open_proc, Step::open_target,
                "the target's entries are read through this descriptor"},
     Constraint{Step::open_target, Step::make_joiner,
@@ -59,7 +66,17 @@ inline constexpr std::array constraints{
     Constraint{Step::open_cgroup, Step::make_joiner,
                "the host's cgroup file system may not be mounted inside"},
     Constraint{Step::make_channel, Step::make_joiner, "the child inherits its end"},
-    Constraint{Step::make_joiner, Step::enter_cgroup, "the caller's own cgroup stays as it is"},
+    Constraint{Step::make_joiner, Step::enter_cgroup, detail::why_not_the_caller},
+    Constraint{Step::make_joiner, Step::set_oom_score_adj, detail::why_not_the_caller},
+    Constraint{Step::make_joiner,
+               Step::open_time_offsets,
+               "the file is that of the process that creates the time namespace",
+               {5, 6}},
+    Constraint{Step::make_joiner, Step::join_pid, detail::why_not_the_caller},
+    Constraint{Step::make_joiner, Step::join_net, detail::why_not_the_caller},
+    Constraint{Step::make_joiner, Step::join_ipc, detail::why_not_the_caller},
+    Constraint{Step::make_joiner, Step::join_uts, detail::why_not_the_caller},
+    Constraint{Step::make_joiner, Step::join_time, detail::why_not_the_caller},
     Constraint{Step::enter_cgroup,
                Step::join_user,
                "moving a process needs rights over the cgroup outside",
@@ -141,6 +158,11 @@ inline constexpr std::array constraints{
                Step::enter_time,
                "unshare makes a time namespace only for later children",
                {5, 6}},
+    Constraint{Step::create_pid, Step::set_groups, detail::why_privileged},
+    Constraint{Step::create_net, Step::set_groups, detail::why_privileged},
+    Constraint{Step::create_ipc, Step::set_groups, detail::why_privileged},
+    Constraint{Step::create_uts, Step::set_groups, detail::why_privileged},
+    Constraint{Step::create_cgroup, Step::set_groups, detail::why_privileged},
     Constraint{Step::create_mount, Step::take_mount_sources,
                "they are opened inside the new mount namespace"},
     Constraint{Step::take_mount_sources, Step::set_root,
@@ -157,6 +179,9 @@ inline constexpr std::array constraints{
     Constraint{Step::set_root, Step::set_groups, detail::why_privileged},
     Constraint{Step::set_working_directory, Step::set_groups, detail::why_privileged},
     Constraint{Step::set_console, Step::set_groups, detail::why_privileged},
+    Constraint{Step::make_child, Step::set_name, "the name is the child's alone"},
+    Constraint{Step::make_child, Step::clear_inheritable,
+               "the caller keeps its inheritable capabilities"},
     Constraint{Step::set_name, Step::set_groups, "the name tells what goes on"},
     Constraint{Step::clear_inheritable, Step::set_groups,
                "no inheritable capability reaches what the child executes (CVE-2022-29162)"},

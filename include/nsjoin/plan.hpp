@@ -38,12 +38,16 @@ class ProcessName {
     /// No name.
     constexpr ProcessName() noexcept = default;
 
-    /// A literal; one that is too long does not compile.
+    /// A literal; one that is too long, or has a NUL in it, does not compile.
     template <std::size_t Size>
     // NOLINTNEXTLINE(*-explicit-*,*-avoid-c-arrays): a literal is what it says
-    constexpr ProcessName(const char (&text)[Size]) noexcept {
+    consteval ProcessName(const char (&text)[Size]) noexcept {
         static_assert(Size <= capacity + 1, "nsjoin: a process name has at most 15 bytes");
-        assign({&text[0], Size - 1});
+        const std::string_view all{&text[0], Size};
+        if (all.find('\0') != Size - 1) {
+            a_process_name_ends_with_its_only_nul();
+        }
+        assign(all.substr(0, Size - 1));
     }
 
     /// A name that is known only at run time. Error: bad_value.
@@ -67,6 +71,8 @@ class ProcessName {
         -> bool = default;
 
   private:
+    static void a_process_name_ends_with_its_only_nul() noexcept; // what the compiler then names
+
     constexpr void assign(std::string_view text) noexcept {
         std::copy(text.begin(), text.end(), text_.begin());
     }
@@ -235,8 +241,37 @@ namespace detail {
             return id_error(Step::check_plan, -EINVAL, "supplementary gid ", gid);
         }
     }
-    if (!ids.groups.ids().empty() && maps.setgroups == Setgroups::deny) {
+    if (!ids.groups.kept() && !ids.groups.dropped() && maps.setgroups == Setgroups::deny) {
         return fail(Step::check_plan, Reason::groups_denied);
+    }
+    return {};
+}
+
+[[nodiscard]] inline auto check_mount_sources(const Draft& draft) noexcept -> Result<void> {
+    const std::span<const MountSource> list = draft.mount_sources.list;
+    const auto refused = [](std::string_view why, std::string_view path) {
+        return fail(Step::check_plan, Reason::bad_value, Subject{why}.append(path).view());
+    };
+    if (!list.empty() && !draft.created.contains(Kind::mount)) {
+        return refused("mount sources without a new mount namespace", {});
+    }
+    for (auto source = list.begin(); source != list.end(); ++source) {
+        if (!source->path.starts_with('/')) {
+            return refused("a mount source is an absolute path, not ", source->path);
+        }
+        if (source->path.find('\0') != std::string_view::npos) {
+            return refused("a path has no NUL: the mount source ", source->path.data());
+        }
+        if (source->number < 0) {
+            return refused("no descriptor's number is given for the mount source ", source->path);
+        }
+        const auto same = [source](const MountSource& other) {
+            return other.number == source->number;
+        };
+        if (std::any_of(list.begin(), source, same)) {
+            return refused("another one has the descriptor's number of the mount source ",
+                           source->path);
+        }
     }
     return {};
 }
@@ -256,9 +291,8 @@ namespace detail {
     if (draft.deadline.count() < 0) {
         return out_of_range("a deadline is positive, not (ms) ", draft.deadline.count());
     }
-    if (!draft.mount_sources.list.empty() && !draft.created.contains(Kind::mount)) {
-        return fail(Step::check_plan, Reason::bad_value,
-                    "mount sources without a new mount namespace");
+    if (const Result<void> sources = check_mount_sources(draft); !sources) {
+        return sources;
     }
     constexpr std::uint32_t no_change = 0xFFFF'FFFF; // what setresuid(2) takes it for
     if (draft.credentials && draft.credentials->uid == no_change) {
@@ -267,10 +301,14 @@ namespace detail {
     if (draft.credentials && draft.credentials->gid == no_change) {
         return out_of_range("no group has gid ", no_change);
     }
-    if (draft.credentials && draft.maps) {
-        return check_mapped(*draft.maps, *draft.credentials);
+    Result<void> ids;
+    if (draft.credentials) {
+        ids = check_group_count(Step::check_plan, draft.credentials->groups);
     }
-    return {};
+    if (ids && draft.credentials && draft.maps) {
+        ids = check_mapped(*draft.maps, *draft.credentials);
+    }
+    return ids;
 }
 
 struct PlanAccess;
