@@ -341,10 +341,7 @@ inline void start_program(Starter& starter) noexcept {
 /// Runs the plan and the program once, in a copy of the caller.
 [[nodiscard]] inline auto execute_in_copy(Run& run, const Command& command) noexcept
     -> Result<Outcome> {
-    const Result<void> ready = prepare_child(run);
-    if (!ready) {
-        return tl::unexpected<Error>{ready.error()};
-    }
+    run.thread = read_thread_record();
     run.signals = block_signals();
     Result<Outcome> result = run_once(run);
     if (run.in_child) {

@@ -105,7 +105,8 @@ inline void place_into_cgroup(const Run& run, CloneArgs& args) noexcept {
     const bool sibling = run.route.joiner == Joiner::own_memory ||
                          run.route.joiner == Joiner::shares_memory ||
                          run.plan.child_of == ChildOf::callers_parent;
-    const bool place = run.into_cgroup && run.route.joiner == Joiner::none;
+    const bool first = child_is_first(run.route.joiner);
+    const bool place = run.into_cgroup && first;
     run.handover->step = Step::make_child;
     CloneArgs args;
     args.flags = clone_pidfd | clone_parent_settid | run.route.by_clone.clone_flags();
@@ -121,7 +122,7 @@ inline void place_into_cgroup(const Run& run, CloneArgs& args) noexcept {
     if (place) {
         place_into_cgroup(run, args);
     }
-    const long pid = run.route.joiner == Joiner::none ? clone_copy(run, args) : clone_process(args);
+    const long pid = first ? clone_copy(run, args) : clone_process(args);
     if (pid < 0) {
         if (place) {
             return outcome(Step::enter_cgroup, pid);
@@ -154,7 +155,7 @@ inline void finish_child(Run& run) noexcept {
     run.caller_end.reset();
     (void)call(SYS_set_robust_list, run.thread.robust_list, run.thread.robust_size);
     Result<void> done;
-    if (run.route.joiner == Joiner::none) {
+    if (child_is_first(run.route.joiner)) {
         done = do_first_steps(run);
     }
     if (done) {
@@ -272,6 +273,7 @@ inline void finish_child(Run& run) noexcept {
 [[nodiscard]] inline auto start(Run& run) noexcept -> Result<void> {
     switch (run.route.joiner) {
     case Joiner::none:
+    case Joiner::child_itself:
         return make_child(run);
     case Joiner::shares_memory:
         return start_on_this_memory(run);
@@ -362,6 +364,12 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
     run.own_handover = Handover{};
     run.handover = &run.own_handover;
     run.flag_was_cleared = false;
+    if (!run.child_end.ok()) { // the first attempt, or the child of the last one has had it
+        const Result<void> made = make_channel(run);
+        if (!made) {
+            return made;
+        }
+    }
     if (run.route.joiner == Joiner::own_memory) {
         Handover* const handover = shared.emplace().get();
         if (handover == nullptr) {
@@ -511,20 +519,21 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
 }
 
 /// Runs a plan. Returns in the caller with the child, and in the child with no pid.
+/// `keep_thread_id`: the libc's record of the thread's id stays the caller's in the child.
 [[nodiscard]] inline auto run_plan(const Draft& plan, bool keep_thread_id = false) noexcept
     -> Result<Outcome> {
     const ErrnoKeeper keep_errno; // a process on this memory has this thread's errno
     Run run{plan};
-    run.keep_thread_id = keep_thread_id;
     Result<void> prepared = check_before_run(plan);
     if (prepared) {
         prepared = open_inputs(run);
     }
-    if (prepared) {
-        prepared = prepare_child(run);
-    }
     if (!prepared) {
         return tl::unexpected<Error>{prepared.error()};
+    }
+    run.thread = read_thread_record();
+    if (keep_thread_id) {
+        run.thread.tid_address = nullptr;
     }
     // Until the child is through, no handler may run: in the joiner it would be on our memory.
     run.signals = block_signals();

@@ -28,8 +28,14 @@ enum class Joiner : std::uint8_t {
     none,          ///< nothing is joined: the caller makes the child
     shares_memory, ///< a process on the caller's memory, which is suspended meanwhile: cheap
     own_memory,    ///< a copy of the caller: what a process on its memory can't do, or a deadline
+    child_itself,  ///< the child: nothing that is joined or created needs another process
     caller_itself, ///< ChildOf::callers_parent
 };
+
+/// Whether the child is the first process, and does the steps of that too.
+[[nodiscard]] constexpr auto child_is_first(Joiner joiner) noexcept -> bool {
+    return joiner == Joiner::none || joiner == Joiner::child_itself;
+}
 
 /// Who does what, for one attempt.
 struct Route {
@@ -89,7 +95,6 @@ struct Run {
     OwnedFd caller_pidfd;
     bool into_cgroup = false;
     ThreadRecord thread;
-    bool keep_thread_id = false; ///< the libc's record of the thread's id stays the caller's
     KernelSignalSet signals = 0;
 
     Candidates candidates;
@@ -280,18 +285,6 @@ struct Run {
     return done;
 }
 
-/// What a child with memory of its own needs.
-[[nodiscard]] inline auto prepare_child(Run& run) noexcept -> Result<void> {
-    const Result<void> done = make_channel(run);
-    if (done) {
-        run.thread = read_thread_record();
-        if (run.keep_thread_id) {
-            run.thread.tid_address = nullptr;
-        }
-    }
-    return done;
-}
-
 /// Whether the namespace that is to be joined is the caller's (for time, that of its children).
 [[nodiscard]] inline auto source_is_own(const JoinSource& source, Kind kind) noexcept -> bool {
     if (source.from == JoinSource::From::namespace_fd) {
@@ -309,6 +302,12 @@ struct Run {
     }
     if (plan.child_of == ChildOf::callers_parent) {
         return Joiner::caller_itself;
+    }
+    // Of these, only children are in it, or the child is made with it.
+    const bool needs_child = (run.joining | plan.created).contains(Kind::pid) ||
+                             plan.created.intersects(Kind::user | Kind::time);
+    if (!needs_child && !run.executes) {
+        return Joiner::child_itself;
     }
     // A process on the caller's memory can't join a time namespace, shares the dumpable flag that
     // its own /proc files depend on, and stops the clock of a caller with a deadline.
@@ -339,6 +338,9 @@ inline void choose_route(Run& run) noexcept {
     route.user_changes = creates_user || run.joining.contains(Kind::user);
     route.by_clone = route.user_changes ? plan.created & (Kind::user | Kind::pid)
                                         : plan.created - (Kind::cgroup | Kind::time);
+    if (route.joiner == Joiner::child_itself) {
+        route.by_clone = {};
+    }
     route.by_unshare = plan.created - route.by_clone;
     route.time_by_joiner =
         route.joiner != Joiner::none && plan.created.contains(Kind::time) && !creates_user;

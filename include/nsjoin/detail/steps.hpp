@@ -127,9 +127,9 @@ inline void append_offset(Subject& text, std::string_view clock,
         return {};
     case Step::clear_dumpable:
         // On the caller's memory, the caller has done it already.
-        return run.route.joiner == Joiner::own_memory || run.route.joiner == Joiner::caller_itself
-                   ? outcome(step, set_dumpable(false))
-                   : Result<void>{};
+        return run.route.joiner == Joiner::none || run.route.joiner == Joiner::shares_memory
+                   ? Result<void>{}
+                   : outcome(step, set_dumpable(false));
     default:
         return {};
     }
