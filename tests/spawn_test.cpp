@@ -866,15 +866,28 @@ TEST_CASE("a pid namespace that waits for its first process is not used up") {
               const auto target = nsjoin::PidFd::open(container.pid());
               CHILD_CHECK(target);
               CHILD_CHECK(::unshare(CLONE_NEWPID) == 0);
-              const std::array<const char*, 2> words{"true", nullptr};
-              const nsjoin::Command command{.program = Program::at("/bin/true"),
-                                            .arguments = words};
-              const auto refused =
-                  nsjoin::join_and_exec(nsjoin::JoinPlan{}.join(*target, seven_kinds), command);
-              CHILD_CHECK(support::fails_with(refused, Step::check_plan, Reason::pending_pid));
+              const nsjoin::Plan plan = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+              CHILD_CHECK(support::fails_with(nsjoin::PreparedPlan::prepare(plan), Step::check_plan,
+                                              Reason::pending_pid));
               // A program without a process before it is its first one, as after fork(2).
               const nsjoin::Plan net = nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::net>);
               CHILD_CHECK(support::wrote(support::shell(net, "echo $$"), "1\n"));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE(
+    "a pid namespace that waits for its first process: a program that joins another is told") {
+    CHECK(support::run_in_child([] {
+              const support::Container container{seven_kinds};
+              const auto target = nsjoin::PidFd::open(container.pid());
+              CHILD_CHECK(target);
+              CHILD_CHECK(::unshare(CLONE_NEWPID) == 0);
+              const std::array<const char*, 2> words{"true", nullptr};
+              const auto refused =
+                  nsjoin::join_and_exec(nsjoin::JoinPlan{}.join(*target, seven_kinds),
+                                        {.program = Program::at("/bin/true"), .arguments = words});
+              CHILD_CHECK(support::fails_with(refused, Step::check_plan, Reason::pending_pid));
               return 0;
           }) == 0);
 }

@@ -399,8 +399,7 @@ inline void start_program(Starter& starter) noexcept {
         return fail(Step::check_plan, Reason::bad_value,
                     "a program's process is the caller's own child, never its parent's");
     }
-    const Result<void> checked = check_values(plan);
-    return checked ? check_pending_init(plan) : checked;
+    return check_values(plan);
 }
 
 /// The program's process as the caller holds it, or the error with the name of the namespace.
@@ -409,7 +408,8 @@ inline void start_program(Starter& starter) noexcept {
     if (!result) {
         Error& error = result.error();
         name_namespace(plan, error);
-        if (is_join(error.step) && error.code == EINVAL) {
+        const bool no_init = error.step == Step::make_child && error.code == ENOMEM;
+        if (no_init || (is_join(error.step) && error.code == EINVAL)) {
             const Result<void> pending = check_pending_pid(plan);
             error = pending ? error : pending.error();
         }
@@ -443,8 +443,11 @@ inline void start_program(Starter& starter) noexcept {
 /// maps, oom_score_adj, a deadline and mount sources. explain() of the plan and the command says
 /// which.
 ///
-/// The ids are taken, not asked for again: the program's process never has rights of the caller's
-/// to give back. System calls: those of join_and_clone(), and execve(2). Linux 5.3.
+/// A joined pid namespace is refused (pending_pid) to a caller that has made another one for its
+/// children; if no child is in that one yet, it is lost, as a process is needed to find out.
+/// PreparedPlan::prepare() looks before.
+///
+/// System calls: those of join_and_clone(), and execve(2). Linux 5.3.
 [[nodiscard]] inline auto join_and_exec(const Plan& plan, const Command& command) noexcept
     -> Result<PidFd> {
     const detail::ErrnoKeeper keep_errno;
@@ -531,6 +534,9 @@ class [[nodiscard]] PreparedPlan {
     [[nodiscard]] static auto prepare(Plan plan) noexcept -> Result<PreparedPlan> {
         PreparedPlan prepared{std::move(plan)};
         Result<void> done = detail::check_for_command(prepared.plan_.parts());
+        if (done) {
+            done = detail::check_pending_init(prepared.plan_.parts());
+        }
         if (done) {
             done = prepared.candidates_.look(prepared.plan_.parts());
         }
