@@ -19,7 +19,9 @@ auto fork_join(nsjoin::KindSet kinds) -> Nanoseconds;
 auto vfork_join(nsjoin::KindSet kinds) -> Nanoseconds;
 /// vfork, join, a second vfork where the pid namespace needs it, exec of a tiny program.
 auto vfork_exec(nsjoin::KindSet kinds) -> Nanoseconds;
-/// The same with fork in the place of the first vfork.
+/// The same with the rest of the job: root inside, not dumpable before that, a pidfd.
+auto whole_exec(nsjoin::KindSet kinds) -> Nanoseconds;
+/// As vfork_exec, with fork in the place of the first vfork.
 auto fork_exec(nsjoin::KindSet kinds) -> Nanoseconds;
 /// fork into new namespaces, exec of the tiny program.
 auto create_exec(nsjoin::KindSet kinds) -> Nanoseconds;

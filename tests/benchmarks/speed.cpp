@@ -137,6 +137,7 @@ void add_clones(Suite& suite, Caller* caller, const std::string& setting, KindSe
 void add_execs(Suite& suite, Caller* caller, const std::string& setting, KindSet kinds, int times) {
     const std::string name = "exec/" + setting + "/";
     suite.add(caller, name + "by hand: vfork", by_hand::vfork_exec, kinds, times);
+    suite.add(caller, name + "by hand: vfork, the whole job", by_hand::whole_exec, kinds, times);
     suite.add(caller, name + "join_and_exec", ours::join_and_exec, kinds, times);
     suite.add(caller, name + "prepared plan", ours::prepared_exec, kinds, times);
     suite.add(caller, name + "by hand: fork", by_hand::fork_exec, kinds, std::max(1, times / 5));
@@ -275,9 +276,11 @@ auto bounds() -> std::vector<Bound> {
         {"join of seven kinds over pidfd_open, setns and close by hand",
          "join/7 kinds/PidFd and join_all", "join/7 kinds/by hand: one setns", true, 1.03},
         {"join_and_exec of seven kinds over the same by hand with vfork", exec + "join_and_exec",
+         exec + "by hand: vfork, the whole job", true, 1.05},
+        {"the same with a prepared plan", exec + "prepared plan",
+         exec + "by hand: vfork, the whole job", true, 1.05},
+        {"the same over joining alone by hand, with no ids taken", exec + "join_and_exec",
          exec + "by hand: vfork", true, 1.05},
-        {"the same with a prepared plan", exec + "prepared plan", exec + "by hand: vfork", true,
-         1.05},
         {"join_and_exec from a caller of 2 GB over one of 2 MB",
          "exec/caller 2048 MB/join_and_exec", exec + "join_and_exec", true, 1.15},
         {"nsenter by posix_spawn over join_and_exec", exec + "nsenter", exec + "join_and_exec",
