@@ -147,7 +147,7 @@ auto explained(pid_t pid) -> std::string {
 
 /// Where "join KIND" of the joiner stands in an explanation.
 auto place_of(const std::string& text, const std::string& kind) -> std::size_t {
-    return text.find("joiner: join " + kind + " ");
+    return text.find("child: join " + kind + " ");
 }
 
 } // namespace

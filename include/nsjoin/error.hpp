@@ -142,7 +142,7 @@ inline constexpr std::array<StepFacts, static_cast<std::size_t>(Step::go_back) +
         {Step::write_uid_map, Actor::caller, "write uid_map", "write(/proc/PID/uid_map)"},
         {Step::write_setgroups, Actor::caller, "write setgroups", "write(/proc/PID/setgroups)"},
         {Step::write_gid_map, Actor::caller, "write gid_map", "write(/proc/PID/gid_map)"},
-        {Step::await_maps, Actor::child, "wait for the id maps", "recv"},
+        {Step::await_maps, Actor::child, "wait for the caller's word", "ppoll, recvfrom"},
         {Step::become_root, Actor::child, "become root of the user namespace", "setresgid, setresuid"},
         {Step::create_net, Actor::child, "create net", "unshare"},
         {Step::create_ipc, Actor::child, "create ipc", "unshare"},

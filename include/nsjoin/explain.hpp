@@ -8,8 +8,10 @@
 #include <nsjoin/plan.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace nsjoin {
 
@@ -81,7 +83,7 @@ namespace detail {
     case Step::set_uid:
         return run.ids->uid.has_value();
     default:
-        return run.ids->gid.has_value() || run.ids->uid.has_value();
+        return run.ids->gid || run.ids->uid || !run.ids->groups.kept();
     }
 }
 
@@ -150,7 +152,7 @@ namespace detail {
     case Step::set_uid:
         return sets_ids(run, step);
     case Step::verify_ids:
-        return sets_ids(run, step) && !run.executes;
+        return sets_ids(run, step) && !(run.executes && run.ids == &run.root_ids);
     case Step::set_death_signal:
         return plan.death_signal != 0;
     default:
@@ -158,67 +160,155 @@ namespace detail {
     }
 }
 
-/// Why the step stands where it does: the constraint with the nearest step before it that this run
-/// has, or else with one after it.
-[[nodiscard]] inline auto reason_for_place(const Run& run, Step step, UserRights rights)
-    -> std::string {
-    const auto table = rights_constraints(rights);
-    const Constraint* best = nullptr;
-    bool after = false;
-    const auto look = [&](const Constraint& c) {
-        if (c.after == step && has_step(run, c.before)) {
-            best = &c;
-            after = true;
-        } else if (best == nullptr && c.before == step && has_step(run, c.after)) {
-            best = &c;
-        }
-    };
-    for (const Constraint& c : constraints) {
-        look(c);
+/// The steps that the run has, in the order in which they are done.
+using StepList = std::vector<Step>;
+
+/// Moves `step`, if it is there, to the place before `anchor`.
+inline void move_before(StepList& list, Step step, Step anchor) {
+    const auto at = std::find(list.begin(), list.end(), step);
+    if (at == list.end() || std::find(list.begin(), list.end(), anchor) == list.end()) {
+        return;
     }
-    for (const Constraint& c : table) {
-        look(c);
-    }
-    if (best == nullptr) {
-        return {};
-    }
-    std::string text{after ? "after \"" : "before \""};
-    text.append(facts(after ? best->before : best->after).name).append("\": ").append(best->why);
-    return text;
+    list.erase(at);
+    list.insert(std::find(list.begin(), list.end(), anchor), step);
 }
 
-/// The order of the steps in this run. Where there is no joiner, the child is the first process: it
-/// is made first, and then does what a joiner would do.
-[[nodiscard]] inline auto order_in(const Run& run) noexcept -> std::array<Step, plan_step_count> {
-    std::array<Step, plan_step_count> result = order(UserRights::taken);
-    if (run.route.joiner == Joiner::none) {
-        const auto made_later = [](Step step) {
-            return facts(step).actor != Actor::first || step >= Step::make_child;
-        };
-        const auto end = std::find(result.begin(), result.end(), Step::write_uid_map);
-        std::stable_partition(result.begin(), end, made_later);
+/// What the clone that makes the child creates, it creates there and then.
+inline void move_to_clone(StepList& list, const Run& run) {
+    auto place = std::find(list.begin(), list.end(), Step::make_child);
+    for (const Kind kind : run.route.by_clone) {
+        const Step step = create_step(kind);
+        list.erase(std::find(list.begin(), list.end(), step));
+        place = std::find(list.begin(), list.end(), Step::make_child);
+        while (std::next(place) != list.end() && creates(run, *std::next(place)) &&
+               *std::next(place) < step) {
+            ++place;
+        }
+        list.insert(std::next(place), step);
     }
-    return result;
+}
+
+/// The child is made first where it does what else a joiner does.
+inline void move_child_first(StepList& list, const Run& run) {
+    const auto is_first = [](Step step) {
+        return facts(step).actor == Actor::first && step < Step::make_child;
+    };
+    const auto made = std::find(list.begin(), list.end(), Step::make_child);
+    const auto first = std::find_if(list.begin(), made, is_first);
+    const auto created = made + 1 + static_cast<std::ptrdiff_t>(run.route.by_clone.size());
+    std::rotate(first, made, created);
+}
+
+[[nodiscard]] inline auto steps_of(const Run& run) -> StepList {
+    StepList list;
+    bool joined = false;
+    for (const Step step : order(UserRights::taken)) {
+        if (!is_join(step)) {
+            list.insert(list.end(), has_step(run, step) ? 1 : 0, step);
+        } else if (!joined) {
+            joined = true;
+            for (const JoinCall& join : run.calls.view()) {
+                for (const Kind kind : join.kinds) {
+                    list.push_back(join_step(kind));
+                }
+            }
+        }
+    }
+    if (!run.one_process) {
+        move_to_clone(list, run);
+    }
+    if (child_is_first(run.route.joiner)) {
+        move_child_first(list, run);
+    }
+    if (run.route.joiner == Joiner::shares_memory) {
+        move_before(list, Step::clear_dumpable, Step::make_joiner);
+    }
+    if (run.route.offsets_by_caller) {
+        move_before(list, Step::open_time_offsets, Step::await_maps);
+    }
+    if (run.route.time_by_joiner) {
+        move_before(list, Step::create_time, Step::make_child);
+        move_before(list, Step::write_time_offsets, Step::make_child);
+    }
+    return list;
+}
+
+/// What no constraint of the table says, as it is so in this run only.
+[[nodiscard]] inline auto reason_of_run(const Run& run, Step step) noexcept -> std::string_view {
+    if (step == Step::set_oom_score_adj && run.route.oom_by_caller) {
+        return "after \"make the child\": it is born in the new user namespace, from where it "
+               "could "
+               "not be lowered";
+    }
+    if (step == Step::await_maps && run.route.joiner == Joiner::own_memory) {
+        return "after \"make the child\": the joiner's pidfd of it is gone, and while it waits the "
+               "caller opens another";
+    }
+    return {};
+}
+
+/// What the table says of two steps; null if there is no constraint.
+[[nodiscard]] inline auto constraint_of(Step before, Step after) noexcept -> const Constraint* {
+    for (const Constraint& c : constraints) {
+        if (c.before == before && c.after == after) {
+            return &c;
+        }
+    }
+    return nullptr;
+}
+
+/// Why the step stands where it does: the constraint with the nearest step before it that this run
+/// has, or else with the nearest one after it.
+[[nodiscard]] inline auto reason_for_place(const Run& run, const StepList& list, Step step)
+    -> std::string {
+    const auto place = std::find(list.begin(), list.end(), step);
+    const auto said = [](std::string_view where, Step other, const Constraint& c) {
+        std::string text{where};
+        return text.append(facts(other).name).append("\": ").append(c.why);
+    };
+    for (auto other = place; other != list.begin();) {
+        const Constraint* const c = constraint_of(*--other, step);
+        if (c != nullptr && *other != Step::check_plan) { // which comes before everything
+            return said("after \"", *other, *c);
+        }
+    }
+    if (const std::string_view own = reason_of_run(run, step); !own.empty()) {
+        return std::string{own};
+    }
+    for (auto other = place; other != list.end(); ++other) {
+        if (const Constraint* const c = constraint_of(step, *other); c != nullptr) {
+            return said("before \"", *other, *c);
+        }
+    }
+    const Constraint* const checked = constraint_of(Step::check_plan, step);
+    return checked != nullptr ? said("after \"", Step::check_plan, *checked) : std::string{};
 }
 
 [[nodiscard]] inline auto process_name(const Run& run, Step step) noexcept -> std::string_view {
-    const bool has_joiner = run.route.joiner != Joiner::none;
-    switch (facts(step).actor) {
-    case Actor::caller:
-        return "caller";
-    case Actor::child:
-        return run.route.time_by_joiner &&
-                       (step == Step::create_time || step == Step::write_time_offsets)
-                   ? "joiner"
-                   : "child";
-    case Actor::first:
-        break;
-    }
-    if (run.route.joiner == Joiner::caller_itself ||
-        (step == Step::set_oom_score_adj && run.route.oom_by_caller)) {
+    const Route& route = run.route;
+    const bool first_is_child = child_is_first(route.joiner);
+    const std::string_view first = route.joiner == Joiner::caller_itself ? "caller"
+                                   : first_is_child                      ? "child"
+                                                                         : "joiner";
+    const bool by_caller =
+        (step == Step::clear_dumpable && route.joiner == Joiner::shares_memory) ||
+        (step == Step::open_time_offsets && route.offsets_by_caller) ||
+        (step == Step::set_oom_score_adj && route.oom_by_caller);
+    if (by_caller || facts(step).actor == Actor::caller) {
         return "caller";
     }
-    return has_joiner ? "joiner" : (step >= Step::make_child ? "caller" : "child");
+    const bool time = step == Step::create_time || step == Step::write_time_offsets;
+    if (route.time_by_joiner && time) {
+        return first;
+    }
+    bool by_clone = step == Step::make_child;
+    for (const Kind kind : route.by_clone) {
+        by_clone = by_clone || create_step(kind) == step;
+    }
+    if (by_clone) {
+        return first_is_child ? "caller" : first;
+    }
+    return facts(step).actor == Actor::child ? "child" : first;
 }
 
 /// The system call of a step, where the run knows it better than the table.
@@ -236,11 +326,10 @@ namespace detail {
                              run.plan.child_of == ChildOf::callers_parent;
         text.append(shares && sibling ? " | " : "").append(sibling ? "CLONE_PARENT" : "");
         text.append((sibling || shares) && !flags.empty() ? " | " : "").append(flags);
-        return text.append(")");
+        return text.back() == '(' ? "clone3" : text.append(")");
     }
-    const bool by_clone = run.route.by_clone.contains(Kind::user) && step == Step::create_user;
     for (const Kind kind : run.route.by_clone) {
-        if (create_step(kind) == step && !by_clone) {
+        if (create_step(kind) == step) {
             return "by that clone3";
         }
     }
@@ -258,8 +347,11 @@ namespace detail {
 }
 
 /// Why a call that joins stands where it does.
-[[nodiscard]] inline auto reason_for_call(const Run& run, const JoinCall& join, bool user_before)
-    -> std::string {
+[[nodiscard]] inline auto reason_for_call(const Run& run, const StepList& list,
+                                          const JoinCall& join, bool user_before) -> std::string {
+    if (join.kinds.size() > 1 && !join.kinds.contains(Kind::user)) {
+        return "one call, all or nothing: there is no order among them";
+    }
     if (join.kinds.size() > 1) {
         return "one call, all or nothing: the rights that the caller has and those that the joined "
                "user namespace gives count together, so there is no order among them";
@@ -274,7 +366,7 @@ namespace detail {
                            : "before \"join user\": the caller has the rights over it now, and "
                              "loses them with the user namespace that it leaves";
     }
-    return reason_for_place(run, join_step(kind), UserRights::taken);
+    return reason_for_place(run, list, join_step(kind));
 }
 
 inline void append_entry(std::string& text, std::string_view label, std::string_view what,
@@ -291,27 +383,40 @@ inline void append_entry(std::string& text, std::string_view label, std::string_
 }
 
 /// The calls that join, each with the reason for its place; with `number`, as numbered steps.
-inline void explain_calls(std::string& text, const Run& run, const JoinCalls& calls, int* number) {
-    const std::string who = run.route.joiner == Joiner::caller_itself ? "caller: " : "joiner: ";
+inline void explain_calls(std::string& text, const Run& run, const StepList& list,
+                          const JoinCalls& calls, int* number) {
+    const std::string who = std::string{process_name(run, Step::join_user)} + ": ";
     bool user_before = false;
     for (const JoinCall& join : calls.view()) {
         const std::string label = number != nullptr ? numbered(*number) + who : "      - ";
         append_entry(text, label, "join " + names_of(join.kinds), describe_call(run, join),
-                     reason_for_call(run, join, user_before));
+                     reason_for_call(run, list, join, user_before));
         user_before = user_before || join.kinds.contains(Kind::user);
     }
 }
 
-inline void explain_joins(std::string& text, const Run& run, int& number) {
-    explain_calls(text, run, run.calls, &number);
+inline void explain_joins(std::string& text, const Run& run, const StepList& list, int& number) {
+    explain_calls(text, run, list, run.calls, &number);
     bool several = false;
     for (const JoinCall& join : run.calls.view()) {
         several = several || join.kinds.size() > 1;
     }
-    if (several) {
+    const JoinCalls otherwise = run.candidates.calls(Way::by_descriptors);
+    if (several && otherwise.count != 0) {
         text.append("        where the kernel refuses that (before Linux 5.8, a seccomp filter), "
                     "through descriptors opened before:\n");
-        explain_calls(text, run, run.candidates.calls(Way::by_descriptors), nullptr);
+        explain_calls(text, run, list, otherwise, nullptr);
+    }
+}
+
+/// One call for each source of the plan, of which nothing is known.
+inline void add_calls_unseen(Run& run) noexcept {
+    if (const BorrowedFd target = single_target(run.plan); target.ok()) {
+        run.calls.add({target.get(), run.joining});
+        return;
+    }
+    for (const Kind kind : run.joining) {
+        run.calls.add({run.plan.source(kind).fd.get(), kind});
     }
 }
 
@@ -321,6 +426,8 @@ inline void explain_joins(std::string& text, const Run& run, int& number) {
     run.joining = looked ? run.candidates.differing() : run.plan.joined();
     if (looked) {
         run.calls = run.candidates.calls(Way::differing);
+    } else { // what it would do
+        add_calls_unseen(run);
     }
     choose_route(run);
     return looked;
@@ -342,18 +449,16 @@ inline void explain_joins(std::string& text, const Run& run, int& number) {
     }
     bool joins_explained = false;
     int number = 0;
-    for (const Step step : order_in(run)) {
-        if (!has_step(run, step)) {
-            continue;
-        }
+    const StepList list = steps_of(run);
+    for (const Step step : list) {
         if (!is_join(step)) {
             const std::string label =
                 numbered(number) + std::string{process_name(run, step)} + ": ";
             append_entry(text, label, facts(step).name, system_call(run, step),
-                         reason_for_place(run, step, UserRights::taken));
+                         reason_for_place(run, list, step));
         } else if (!joins_explained) {
             joins_explained = true;
-            explain_joins(text, run, number);
+            explain_joins(text, run, list, number);
         }
     }
     return text;

@@ -31,6 +31,14 @@ namespace detail {
 
 inline constexpr std::string_view why_checked_first =
     "what can be known wrong is refused before the first system call";
+inline constexpr std::string_view why_pinned =
+    "a pid can be reused, its descriptor can't; and paths change their meaning in a joined mount "
+    "namespace";
+inline constexpr std::string_view why_terminal_outside =
+    "a terminal is verified outside: inside, its name means what the target wants (CVE-2025-52565)";
+inline constexpr std::string_view why_cgroup_outside =
+    "the host's cgroup file system may not be mounted inside";
+inline constexpr std::string_view why_inherited = "the child inherits its end";
 inline constexpr std::string_view why_not_the_caller =
     "what it changes stays with the joiner: the caller stays as it was";
 inline constexpr std::string_view why_not_dumpable =
@@ -57,15 +65,14 @@ inline constexpr std::array constraints{
     Constraint{Step::check_plan, Step::clear_dumpable, detail::why_checked_first},
     Constraint{Step::open_proc, Step::open_target,
                "the target's entries are read through this descriptor"},
-    Constraint{Step::open_target, Step::make_joiner,
-               "a pid can be reused, its descriptor can't; and paths change their meaning in a "
-               "joined mount namespace"},
-    Constraint{Step::check_console, Step::make_joiner,
-               "a terminal is verified outside: inside, its name means what the target wants "
-               "(CVE-2025-52565)"},
-    Constraint{Step::open_cgroup, Step::make_joiner,
-               "the host's cgroup file system may not be mounted inside"},
-    Constraint{Step::make_channel, Step::make_joiner, "the child inherits its end"},
+    Constraint{Step::open_target, Step::make_joiner, detail::why_pinned},
+    Constraint{Step::open_target, Step::make_child, detail::why_pinned},
+    Constraint{Step::check_console, Step::make_joiner, detail::why_terminal_outside},
+    Constraint{Step::check_console, Step::make_child, detail::why_terminal_outside},
+    Constraint{Step::open_cgroup, Step::make_joiner, detail::why_cgroup_outside},
+    Constraint{Step::open_cgroup, Step::make_child, detail::why_cgroup_outside},
+    Constraint{Step::make_channel, Step::make_joiner, detail::why_inherited},
+    Constraint{Step::make_channel, Step::make_child, detail::why_inherited},
     Constraint{Step::make_joiner, Step::enter_cgroup, detail::why_not_the_caller},
     Constraint{Step::make_joiner, Step::set_oom_score_adj, detail::why_not_the_caller},
     Constraint{Step::make_joiner,

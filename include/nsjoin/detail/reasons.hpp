@@ -2,67 +2,15 @@
 #ifndef NSJOIN_DETAIL_REASONS_HPP
 #define NSJOIN_DETAIL_REASONS_HPP
 
+#include <nsjoin/detail/errno_names.hpp>
 #include <nsjoin/error.hpp>
 
-#include <array>
 #include <cerrno>
 #include <string_view>
 
 // The words of errors.
 
 namespace nsjoin::detail {
-
-struct ErrnoName {
-    int code;
-    std::string_view name;
-};
-
-inline constexpr std::array errno_names{
-    ErrnoName{EPERM, "EPERM"},
-    ErrnoName{ENOENT, "ENOENT"},
-    ErrnoName{ESRCH, "ESRCH"},
-    ErrnoName{EINTR, "EINTR"},
-    ErrnoName{EIO, "EIO"},
-    ErrnoName{ENXIO, "ENXIO"},
-    ErrnoName{E2BIG, "E2BIG"},
-    ErrnoName{EBADF, "EBADF"},
-    ErrnoName{ECHILD, "ECHILD"},
-    ErrnoName{EAGAIN, "EAGAIN"},
-    ErrnoName{ENOMEM, "ENOMEM"},
-    ErrnoName{EACCES, "EACCES"},
-    ErrnoName{EFAULT, "EFAULT"},
-    ErrnoName{EBUSY, "EBUSY"},
-    ErrnoName{EEXIST, "EEXIST"},
-    ErrnoName{ENODEV, "ENODEV"},
-    ErrnoName{ENOTDIR, "ENOTDIR"},
-    ErrnoName{EISDIR, "EISDIR"},
-    ErrnoName{EINVAL, "EINVAL"},
-    ErrnoName{ENFILE, "ENFILE"},
-    ErrnoName{EMFILE, "EMFILE"},
-    ErrnoName{ENOTTY, "ENOTTY"},
-    ErrnoName{ENOSPC, "ENOSPC"},
-    ErrnoName{EROFS, "EROFS"},
-    ErrnoName{EPIPE, "EPIPE"},
-    ErrnoName{ERANGE, "ERANGE"},
-    ErrnoName{ENAMETOOLONG, "ENAMETOOLONG"},
-    ErrnoName{ENOSYS, "ENOSYS"},
-    ErrnoName{ELOOP, "ELOOP"},
-    ErrnoName{EUSERS, "EUSERS"},
-    ErrnoName{EOPNOTSUPP, "EOPNOTSUPP"},
-    ErrnoName{ECONNRESET, "ECONNRESET"},
-    ErrnoName{ETIMEDOUT, "ETIMEDOUT"},
-    ErrnoName{EXDEV, "EXDEV"},
-};
-
-/// The errno by name; "errno " for one that has none here.
-[[nodiscard]] constexpr auto errno_name(int code) noexcept -> std::string_view {
-    for (const ErrnoName& entry : errno_names) {
-        if (entry.code == code) {
-            return entry.name;
-        }
-    }
-    return "errno ";
-}
 
 /// The reason, and what to do.
 [[nodiscard]] constexpr auto reason_text(Reason reason) noexcept -> std::string_view {
