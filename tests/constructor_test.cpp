@@ -243,6 +243,46 @@ TEST_CASE("dialects join by path") {
                 "joins this kind twice"));
 }
 
+TEST_CASE("paths of one process, of several, in another spelling, or without the one call") {
+    const support::NothingLeft nothing_left;
+    const support::Container container{Kind::net | Kind::ipc | Kind::uts};
+    const support::Container other{Kind::net | Kind::ipc | Kind::uts};
+    const auto ns = [](const support::Container& of) {
+        return "/proc/" + std::to_string(of.pid()) + "/ns/";
+    };
+    const auto joins = [](const std::string& paths) {
+        return probe(Dialect::runc_1_1).run(Wire{}.text(27282, paths).text(27286, "321").bytes());
+    };
+    const auto is_in = [](const Embedding& ran, const support::Container& of, const char* kind) {
+        return has(ran.output, support::namespace_link(std::to_string(of.pid()), kind));
+    };
+    const Embedding both = joins("uts:" + ns(container) + "uts,net:" + ns(other) + "net");
+    CHECK(ended_well(both));
+    CHECK((is_in(both, container, "uts") && is_in(both, other, "net")));
+    const Embedding spelt = joins("uts:/proc/../" + ns(container) + "uts,net:" + ns(other) + "net");
+    CHECK(ended_well(spelt));
+    CHECK((is_in(spelt, container, "uts") && is_in(spelt, other, "net")));
+    // What only children are in is another namespace than the process's own.
+    const Embedding children =
+        joins("uts:" + ns(container) + "uts,pid:" + ns(other) + "pid_for_children");
+    CHECK(ended_well(children));
+    CHECK(is_in(children, container, "uts"));
+    CHECK(refused(joins("uts:/proc/" + std::string(40, '9') + "/ns/uts"), "ENOENT"));
+    CHECK(refused(joins("uts:/proc/0/ns/uts"), "ENOENT"));
+    CHECK(refused(joins("uts:" + ns(container) + "uts/"), "ENOTDIR"));
+    for (const int code : {EINVAL, EPERM, ENOSYS}) {
+        CAPTURE(code);
+        CHECK(support::run_in_child([&] {
+                  CHILD_CHECK(support::deny_setns_of_several(code));
+                  const Embedding ran =
+                      joins("uts:" + ns(container) + "uts,net:" + ns(container) + "net");
+                  CHILD_CHECK(ended_well(ran));
+                  CHILD_CHECK(is_in(ran, container, "uts") && is_in(ran, container, "net"));
+                  return 0;
+              }) == 0);
+    }
+}
+
 TEST_CASE("user namespaces: maps, ids, groups") {
     const support::NothingLeft nothing_left;
     const auto maps = [](Wire wire, unsigned uids) {

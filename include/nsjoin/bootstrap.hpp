@@ -907,6 +907,36 @@ class PathText {
     return error;
 }
 
+/// The process of a path of the form /proc/PID/ns/KIND, of the kind that the message says if it
+/// says one; 0 for any other path.
+[[nodiscard]] inline auto process_of(const NamespacePath& join, Kind& kind) noexcept -> pid_t {
+    constexpr std::string_view proc = "/proc/";
+    if (!join.path.starts_with(proc)) {
+        return 0;
+    }
+    std::string_view rest = after(join.path, proc.size());
+    const std::string_view number = take_until(rest, '/');
+    pid_t pid = 0;
+    const bool good = parse_number(number, pid) && pid > 0 && number.front() != '0' &&
+                      take_until(rest, '/') == "ns" && kind_from_name(rest, kind) &&
+                      rest == facts(kind).name && join.kind.value_or(kind) == kind;
+    return good ? pid : 0;
+}
+
+/// The one process whose namespaces all the paths name; 0 if there is none.
+[[nodiscard]] inline auto process_of(std::span<const NamespacePath> joins) noexcept -> pid_t {
+    pid_t common = 0;
+    for (const NamespacePath& join : joins) {
+        Kind kind{};
+        const pid_t pid = process_of(join, kind);
+        if (pid == 0 || (common != 0 && pid != common)) {
+            return 0;
+        }
+        common = pid;
+    }
+    return common;
+}
+
 } // namespace detail
 
 /// A plan that came over a wire, and what it borrows: the descriptors of the namespaces, the
@@ -1010,8 +1040,36 @@ class [[nodiscard]] Bootstrap {
         return draft;
     }
 
+    /// Where all the paths are those of one process, joins from that: by one call, and nothing is
+    /// opened. False if they are not, or if it can't be pinned.
+    [[nodiscard]] static auto join_process(const BootstrapMessage& message, Holdings& held,
+                                           Draft& draft) noexcept -> Result<bool> {
+        const pid_t pid = detail::process_of(message.namespaces());
+        if (pid == 0 || !detail::open_own_proc(::getpid())) { // else its pids are others
+            return false;
+        }
+        auto target = PidFd::open(pid);
+        if (!target) {
+            return false;
+        }
+        for (const NamespacePath& join : message.namespaces()) {
+            Kind kind{};
+            (void)detail::process_of(join, kind);
+            draft.join(*target, kind);
+            if (kind == Kind::user && detail::source_is_own(draft.source(kind), kind)) {
+                return detail::own_user_namespace(join.path);
+            }
+        }
+        held.target = target->release(); // the plan has its number
+        return true;
+    }
+
     [[nodiscard]] static auto join_paths(const BootstrapMessage& message, Holdings& held,
                                          Draft& draft) noexcept -> Result<void> {
+        const Result<bool> joined = join_process(message, held, draft);
+        if (!joined || *joined) {
+            return joined ? Result<void>{} : tl::unexpected<Error>{joined.error()};
+        }
         std::size_t count = 0;
         for (const NamespacePath& join : message.namespaces()) {
             auto space = AnyNamespaceFd::open(detail::PathText{join.path}.c_str());

@@ -2,7 +2,9 @@
 #ifndef NSJOIN_NSJOIN_HPP
 #define NSJOIN_NSJOIN_HPP
 
-/// Everything public, in one include.
+// What a program that joins and creates by itself needs, in one include. Who embeds the constructor
+// includes constructor.hpp; who starts such a program, supervisor.hpp; who only reads or writes
+// bootstraps, bootstrap.hpp.
 
 #include <nsjoin/command.hpp>
 #include <nsjoin/console.hpp>

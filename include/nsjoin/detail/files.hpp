@@ -79,6 +79,25 @@ class SmallPath {
     return proc;
 }
 
+/// Opens /proc and makes sure that it is the kernel's (CVE-2019-16884, -19921), and that of the
+/// caller's pid namespace: through another one, files of another process would be written.
+[[nodiscard]] inline auto open_own_proc(pid_t pid) noexcept -> Result<OwnedFd> {
+    Result<OwnedFd> proc = open_proc();
+    if (!proc) {
+        proc.error().step = Step::open_proc;
+        return proc;
+    }
+    std::array<char, 16> self{};
+    const long length = call(SYS_readlinkat, proc->get(), "self", self.data(), self.size());
+    Subject own;
+    own.append(std::int64_t{pid});
+    if (length <= 0 ||
+        own.view() != std::string_view{self.data(), static_cast<std::size_t>(length)}) {
+        return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
+    }
+    return proc;
+}
+
 /// The way from /proc to a descriptor of the calling thread.
 [[nodiscard]] inline auto path_of(BorrowedFd fd) noexcept -> SmallPath {
     return SmallPath{"thread-self/fd/"}.append(fd.get());

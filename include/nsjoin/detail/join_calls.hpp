@@ -112,6 +112,16 @@ struct Candidate {
     return opened->release();
 }
 
+/// Whether the namespace that is to be joined is the caller's (for time, that of its children).
+[[nodiscard]] inline auto source_is_own(const JoinSource& source, Kind kind) noexcept -> bool {
+    if (source.from == JoinSource::From::namespace_fd) {
+        return is_own(kind, source.fd.get());
+    }
+    const auto opened = open_target_namespace(source, kind);
+    // A kernel without namespaces of the kind has none that differs.
+    return opened ? is_own(kind, opened->get()) : opened.error().reason == Reason::no_such_kind;
+}
+
 /// The target that all joined kinds come from, or nothing if they come from several places.
 [[nodiscard]] inline auto single_target(const Draft& plan) noexcept -> BorrowedFd {
     BorrowedFd target;

@@ -112,27 +112,10 @@ struct Run {
     bool reports = true;      ///< how it went comes through a channel, not on shared memory
     bool one_process = false; ///< the joiner becomes the child itself
     bool in_child = false;
+    /// By a caller that joins by itself: a second attempt is not dumpable, and could not.
+    bool oom_is_set = false;
     bool flag_was_cleared = false; ///< the dumpable flag, by another thread
 };
-
-/// Opens /proc and makes sure that it is the kernel's (CVE-2019-16884, -19921), and that of the
-/// caller's pid namespace: through another one, files of another process would be written.
-[[nodiscard]] inline auto open_own_proc(pid_t pid) noexcept -> Result<OwnedFd> {
-    Result<OwnedFd> proc = open_proc();
-    if (!proc) {
-        proc.error().step = Step::open_proc;
-        return proc;
-    }
-    std::array<char, 16> self{};
-    const long length = call(SYS_readlinkat, proc->get(), "self", self.data(), self.size());
-    Subject own;
-    own.append(std::int64_t{pid});
-    if (length <= 0 ||
-        own.view() != std::string_view{self.data(), static_cast<std::size_t>(length)}) {
-        return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
-    }
-    return proc;
-}
 
 [[nodiscard]] inline auto needs_proc(const Draft& plan) noexcept -> bool {
     return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time) ||
@@ -283,16 +266,6 @@ struct Run {
         done = open_cgroup(run);
     }
     return done;
-}
-
-/// Whether the namespace that is to be joined is the caller's (for time, that of its children).
-[[nodiscard]] inline auto source_is_own(const JoinSource& source, Kind kind) noexcept -> bool {
-    if (source.from == JoinSource::From::namespace_fd) {
-        return is_own(kind, source.fd.get());
-    }
-    const auto opened = open_target_namespace(source, kind);
-    // A kernel without namespaces of the kind has none that differs.
-    return opened ? is_own(kind, opened->get()) : opened.error().reason == Reason::no_such_kind;
 }
 
 [[nodiscard]] inline auto choose_joiner(const Run& run) noexcept -> Joiner {

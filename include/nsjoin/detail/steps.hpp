@@ -114,10 +114,14 @@ inline void append_offset(Subject& text, std::string_view clock,
         return run.cgroup_procs.ok() ? outcome(step, write_once(run.cgroup_procs.get(), "0"))
                                      : Result<void>{};
     case Step::set_oom_score_adj:
-        return plan.oom_score_adj && !run.route.oom_by_caller ? set_oom_score_adj(run, "self")
-                                                              : Result<void>{};
+        if (plan.oom_score_adj && !run.route.oom_by_caller && !run.oom_is_set) {
+            const Result<void> done = set_oom_score_adj(run, "self");
+            run.oom_is_set = done && run.route.joiner == Joiner::caller_itself;
+            return done;
+        }
+        return {};
     case Step::open_time_offsets:
-        if (plan.time_offsets && !run.route.offsets_by_caller) {
+        if (plan.time_offsets && !run.route.offsets_by_caller && !run.time_offsets.ok()) {
             const long fd = open_at(run.proc.get(), "self/timens_offsets", O_WRONLY);
             if (fd < 0) {
                 return outcome(step, fd);
