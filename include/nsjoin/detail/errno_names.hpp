@@ -67,6 +67,7 @@ inline constexpr std::array errno_names{
     ErrnoName{EOWNERDEAD, "EOWNERDEAD"}, ErrnoName{ENOTRECOVERABLE, "ENOTRECOVERABLE"},
     ErrnoName{ERFKILL, "ERFKILL"}, ErrnoName{EHWPOISON, "EHWPOISON"},
 };
+
 // clang-format on
 
 /// The errno by name, of those that every Linux has; "errno " for another.
