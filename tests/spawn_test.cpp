@@ -266,7 +266,7 @@ TEST_CASE("what the plan says of the process") {
 }
 
 TEST_CASE("a root: the program, its working directory and its files are looked up in there") {
-    std::string text(16U * 1024 * 1024, '\0');
+    std::string text(std::size_t{16} * 1024 * 1024, '\0');
     const nsjoin::OwnedFd busybox{::open("/bin/busybox", O_RDONLY | O_CLOEXEC)};
     const ssize_t length = ::read(busybox.get(), text.data(), text.size());
     if (length <= 0) {

@@ -100,9 +100,9 @@ struct Starter {
         run_program(*static_cast<Starter*>(context));
     };
     std::byte* const top = starter.stack.bytes.data() + ProgramStack::size;
+    int* const pidfd = &run.handover->child_pidfd;
     // NOLINTNEXTLINE(*-vararg): clone(2) is variadic
-    const int pid =
-        ::clone(body, top, static_cast<int>(flags), &starter, &run.handover->child_pidfd);
+    const int pid = ::clone(body, top, static_cast<int>(flags), &starter, pidfd);
     if (pid < 0) {
         run.handover->child_pidfd = -1; // the kernel may have written a number before it gave up
         return tl::unexpected<Error>{clone_error(run.route.by_clone, -errno)};
