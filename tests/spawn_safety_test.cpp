@@ -139,36 +139,12 @@ auto embed(const nsjoin::Plan& plan, const nsjoin::Command& command = run_true) 
     return 0;
 }
 
-/// Kills, at each stop of all of the run's processes, the one that is stopped.
 auto kill_everywhere(const std::function<int()>& body) -> int {
-    std::size_t count = 0;
-    int bad = 0;
     if (is_sanitized) {
         support::skip("a sanitizer knows nothing of frames that a killed process leaves");
         return 0;
     }
-    for (bool more = true; more; ++count) {
-        const int code = support::run_in_child([&] {
-            const support::Traced run = support::Tracer{}.run(body, count);
-            if (run.stops.size() <= count) {
-                return run.exit_code == 0 ? 99 : 1; // the run was over before
-            }
-            const support::Stop& stop = run.stops[count];
-            const bool main_killed = run.exit_code == 128 + SIGKILL;
-            if (run.hung || (run.exit_code != 0 && !main_killed)) {
-                std::fprintf(stderr, "killed at stop %zu (%s of system call %ld): %s, exit %d\n",
-                             count, stop.entry ? "entry" : "exit", stop.number,
-                             run.hung ? "something is left" : "not cleaned up", run.exit_code);
-                return 1;
-            }
-            return 0;
-        });
-        more = code != 99;
-        bad += code == 0 || code == 99 ? 0 : 1;
-    }
-    CHECK(count > 40);
-    MESSAGE("killed at each of " << count - 1 << " stops");
-    return bad;
+    return support::kill_everywhere(body);
 }
 
 std::atomic<pid_t> owner{0};

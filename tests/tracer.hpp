@@ -130,6 +130,37 @@ class Tracer {
     std::map<pid_t, long> numbers_;
 };
 
+/// Runs `body` once for each stop of all its processes, and kills there the one that is stopped.
+/// How many runs ended otherwise than by that death, or left something; the last one, in which
+/// nobody is killed, has to end well.
+inline auto kill_everywhere(const std::function<int()>& body) -> int {
+    constexpr int over = 99;
+    std::size_t count = 0;
+    int bad = 0;
+    for (int code = 0; code != over; ++count) {
+        code = run_in_child([&] {
+            const Traced run = Tracer{}.run(body, count);
+            const bool main_killed = run.exit_code == 128 + SIGKILL;
+            if (run.stops.size() <= count && run.exit_code == 0 && !run.hung) {
+                return over;
+            }
+            if (run.stops.size() <= count || run.hung || (run.exit_code != 0 && !main_killed)) {
+                std::fprintf(stderr, "killed at stop %zu: %s, exit %d\n", count,
+                             run.hung ? "something is left" : "not cleaned up", run.exit_code);
+                return 1;
+            }
+            return 0;
+        });
+        bad += code == 0 || code == over ? 0 : 1;
+        if (bad > 20) {
+            break; // it does not even end well by itself
+        }
+    }
+    CHECK(count > 30);
+    MESSAGE("killed at each of " << count - 1 << " stops");
+    return bad;
+}
+
 } // namespace support
 
 #endif // NSJOIN_TESTS_TRACER_HPP
