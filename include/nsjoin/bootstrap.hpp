@@ -911,7 +911,7 @@ class PathText {
 /// says one; 0 for any other path.
 [[nodiscard]] inline auto process_of(const NamespacePath& join, Kind& kind) noexcept -> pid_t {
     constexpr std::string_view proc = "/proc/";
-    if (!join.path.starts_with(proc)) {
+    if (first(join.path, proc.size()) != proc) {
         return 0;
     }
     std::string_view rest = after(join.path, proc.size());
