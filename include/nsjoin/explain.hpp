@@ -87,6 +87,18 @@ namespace detail {
     }
 }
 
+/// Whether the child, or the program's process, is the first one, and joins by itself.
+[[nodiscard]] inline auto first_is_child(const Run& run) noexcept -> bool {
+    return child_is_first(run.route.joiner) || run.one_process;
+}
+
+/// Whether the first process runs on the caller's memory.
+[[nodiscard]] inline auto shares_callers_memory(const Run& run) noexcept -> bool {
+    const bool program = run.executes && !run.reports;
+    return run.route.joiner == Joiner::shares_memory ||
+           (program && run.route.joiner == Joiner::none);
+}
+
 /// Whether this run has that step.
 [[nodiscard]] inline auto has_step(const Run& run, Step step) noexcept -> bool {
     const Draft& plan = run.plan;
@@ -111,19 +123,18 @@ namespace detail {
     case Step::enter_cgroup:
         return plan.cgroup.ok();
     case Step::make_joiner:
-        return run.route.joiner == Joiner::own_memory || run.route.joiner == Joiner::shares_memory;
+        return !first_is_child(run) && run.route.joiner != Joiner::caller_itself;
     case Step::make_channel:
     case Step::report:
         return run.reports;
-    case Step::make_child:
-        return !run.one_process;
     case Step::set_oom_score_adj:
         return plan.oom_score_adj.has_value();
     case Step::open_time_offsets:
     case Step::write_time_offsets:
         return plan.time_offsets.has_value();
-    case Step::clear_dumpable:
-        return run.route.joiner != Joiner::none;
+    case Step::clear_dumpable: // a change of ids clears that of the memory too
+        return run.route.joiner != Joiner::none ||
+               (shares_callers_memory(run) && run.ids != nullptr);
     case Step::write_uid_map:
     case Step::write_gid_map:
         return plan.maps.has_value();
@@ -214,14 +225,13 @@ inline void move_child_first(StepList& list, const Run& run) {
             }
         }
     }
-    if (!run.one_process) {
-        move_to_clone(list, run);
-    }
-    if (child_is_first(run.route.joiner)) {
+    move_to_clone(list, run);
+    if (first_is_child(run)) {
         move_child_first(list, run);
     }
-    if (run.route.joiner == Joiner::shares_memory) {
-        move_before(list, Step::clear_dumpable, Step::make_joiner);
+    if (shares_callers_memory(run)) {
+        move_before(list, Step::clear_dumpable,
+                    first_is_child(run) ? Step::make_child : Step::make_joiner);
     }
     if (run.route.offsets_by_caller) {
         move_before(list, Step::open_time_offsets, Step::await_maps);
@@ -235,16 +245,31 @@ inline void move_child_first(StepList& list, const Run& run) {
 
 /// What no constraint of the table says, as it is so in this run only.
 [[nodiscard]] inline auto reason_of_run(const Run& run, Step step) noexcept -> std::string_view {
-    if (step == Step::set_oom_score_adj && run.route.oom_by_caller) {
-        return "after \"make the child\": it is born in the new user namespace, from where it "
-               "could "
-               "not be lowered";
+    const Route& route = run.route;
+    switch (step) {
+    case Step::set_oom_score_adj:
+        return route.oom_by_caller ? "after \"make the child\": in the new user namespace it could "
+                                     "not lower it any more"
+                                   : "";
+    case Step::open_time_offsets:
+        return route.offsets_by_caller
+                   ? "after \"make the child\": the file is the child's, who is "
+                     "not dumpable and can't open it"
+                   : "";
+    case Step::clear_dumpable:
+        return route.joiner == Joiner::none
+                   ? "before \"make the child\": a change of ids clears the "
+                     "flag of the memory, which is the caller's"
+                   : "";
+    case Step::await_maps:
+        return route.joiner == Joiner::own_memory && !run.plan.maps
+                   ? "after \"make the child\": the joiner's pidfd of it is gone, and while it "
+                     "waits "
+                     "the caller opens another"
+                   : "";
+    default:
+        return "";
     }
-    if (step == Step::await_maps && run.route.joiner == Joiner::own_memory) {
-        return "after \"make the child\": the joiner's pidfd of it is gone, and while it waits the "
-               "caller opens another";
-    }
-    return {};
 }
 
 /// What the table says of two steps; null if there is no constraint.
@@ -261,6 +286,9 @@ inline void move_child_first(StepList& list, const Run& run) {
 /// has, or else with the nearest one after it.
 [[nodiscard]] inline auto reason_for_place(const Run& run, const StepList& list, Step step)
     -> std::string {
+    if (const std::string_view own = reason_of_run(run, step); !own.empty()) {
+        return std::string{own};
+    }
     const auto place = std::find(list.begin(), list.end(), step);
     const auto said = [](std::string_view where, Step other, const Constraint& c) {
         std::string text{where};
@@ -271,9 +299,6 @@ inline void move_child_first(StepList& list, const Run& run) {
         if (c != nullptr && *other != Step::check_plan) { // which comes before everything
             return said("after \"", *other, *c);
         }
-    }
-    if (const std::string_view own = reason_of_run(run, step); !own.empty()) {
-        return std::string{own};
     }
     for (auto other = place; other != list.end(); ++other) {
         if (const Constraint* const c = constraint_of(step, *other); c != nullptr) {
@@ -286,14 +311,12 @@ inline void move_child_first(StepList& list, const Run& run) {
 
 [[nodiscard]] inline auto process_name(const Run& run, Step step) noexcept -> std::string_view {
     const Route& route = run.route;
-    const bool first_is_child = child_is_first(route.joiner);
     const std::string_view first = route.joiner == Joiner::caller_itself ? "caller"
-                                   : first_is_child                      ? "child"
+                                   : first_is_child(run)                 ? "child"
                                                                          : "joiner";
-    const bool by_caller =
-        (step == Step::clear_dumpable && route.joiner == Joiner::shares_memory) ||
-        (step == Step::open_time_offsets && route.offsets_by_caller) ||
-        (step == Step::set_oom_score_adj && route.oom_by_caller);
+    const bool by_caller = (step == Step::clear_dumpable && shares_callers_memory(run)) ||
+                           (step == Step::open_time_offsets && route.offsets_by_caller) ||
+                           (step == Step::set_oom_score_adj && route.oom_by_caller);
     if (by_caller || facts(step).actor == Actor::caller) {
         return "caller";
     }
@@ -306,31 +329,51 @@ inline void move_child_first(StepList& list, const Run& run) {
         by_clone = by_clone || create_step(kind) == step;
     }
     if (by_clone) {
-        return first_is_child ? "caller" : first;
+        return first_is_child(run) ? "caller" : first;
     }
     return facts(step).actor == Actor::child ? "child" : first;
 }
 
+/// The clone that makes a process, with the flags that say what kind of process it is.
+[[nodiscard]] inline auto describe_clone(const Run& run, Step step) -> std::string {
+    const bool program = run.executes && !run.reports;
+    const bool first = step == Step::make_joiner || first_is_child(run);
+    std::string flags;
+    const auto add = [&flags](bool has, std::string_view flag) {
+        flags.append(has && !flags.empty() ? " | " : "").append(has ? flag : "");
+    };
+    add(first ? shares_callers_memory(run) : program, "CLONE_VM");
+    add(first ? shares_callers_memory(run) || program : program, "CLONE_VFORK");
+    add(first && program && shares_callers_memory(run), "CLONE_CLEAR_SIGHAND");
+    add(!first || run.plan.child_of == ChildOf::callers_parent, "CLONE_PARENT");
+    if (step == Step::make_child) {
+        add(!run.route.by_clone.empty(), names_of(run.route.by_clone, " | "));
+    }
+    const bool by_clone3 =
+        first ? program || !shares_callers_memory(run) || run.into_cgroup : !program;
+    return std::string{by_clone3 ? "clone3" : "clone"}
+        .append(flags.empty() ? "" : "(")
+        .append(flags)
+        .append(flags.empty() ? "" : ")");
+}
+
 /// The system call of a step, where the run knows it better than the table.
 [[nodiscard]] inline auto system_call(const Run& run, Step step) -> std::string {
-    if (step == Step::make_joiner) {
-        return run.route.joiner == Joiner::shares_memory ? "clone(CLONE_VM | CLONE_VFORK)"
-                                                         : "clone3, with a copy of the memory";
+    if (step == Step::make_joiner || step == Step::make_child) {
+        return describe_clone(run, step);
     }
-    if (step == Step::make_child) {
-        const bool shares = run.executes && !run.reports;
-        std::string text{shares ? "clone(CLONE_VM | CLONE_VFORK" : "clone3("};
-        const std::string flags = names_of(run.route.by_clone, " | ");
-        const bool sibling = run.route.joiner == Joiner::own_memory ||
-                             run.route.joiner == Joiner::shares_memory ||
-                             run.plan.child_of == ChildOf::callers_parent;
-        text.append(shares && sibling ? " | " : "").append(sibling ? "CLONE_PARENT" : "");
-        text.append((sibling || shares) && !flags.empty() ? " | " : "").append(flags);
-        return text.back() == '(' ? "clone3" : text.append(")");
+    if (step == Step::set_oom_score_adj && run.route.oom_by_caller) {
+        return "write(/proc/PID/oom_score_adj)";
+    }
+    if (step == Step::open_time_offsets && run.route.offsets_by_caller) {
+        return "openat(/proc/PID/timens_offsets), sendmsg(SCM_RIGHTS)";
+    }
+    if (step == Step::await_maps && run.route.offsets_by_caller) {
+        return "ppoll, recvmsg(SCM_RIGHTS)";
     }
     for (const Kind kind : run.route.by_clone) {
         if (create_step(kind) == step) {
-            return "by that clone3";
+            return "by that call";
         }
     }
     return std::string{facts(step).system};
