@@ -162,7 +162,7 @@ TEST_CASE("each single system call fails once: EPERM, ENOMEM, EINTR") {
         const nsjoin::Plan& plan = entry.plan;
         const std::size_t count = calls_of(plan).size();
         for (std::size_t i = 0; i < count; ++i) {
-            for (const int error : {EPERM, ENOMEM}) {
+            for (const int error : {EPERM, ENOMEM, EINTR}) {
                 Window window;
                 std::size_t index = 0;
                 long number = -1;
