@@ -186,19 +186,33 @@ TEST_CASE("console: the child's controlling terminal, its 0, 1 and 2, and a tty 
 }
 
 TEST_CASE("console: a caller whose 0, 1 and 2 are closed") {
-    const int code = support::run_in_child([] {
+    const support::Container container{nsjoin::all_kinds};
+    const int code = support::run_in_child([&] {
         auto console = nsjoin::Console::open();
         CHILD_CHECK(console);
         const nsjoin::OwnedFd errors{::fcntl(2, F_DUPFD_CLOEXEC, 20)};
-        support::Ran ran;
-        for (const int closed : {0, 1, 2}) {
-            ::close(closed);
+        const auto target = nsjoin::PidFd::open(container.pid());
+        CHILD_CHECK(target);
+        const auto plain = nsjoin::JoinPlan{}.console(console->peer.fd());
+        // What is opened for these would have the numbers.
+        const std::vector<nsjoin::Plan> plans{
+            plain,
+            plain.create(support::own_root()).oom_score_adj(0),
+            plain.create<Kind::time>().time_offsets({}),
+            plain.join(*target, nsjoin::all_kinds).deadline(std::chrono::seconds{20}),
+        };
+        for (const nsjoin::Plan& plan : plans) {
+            for (const int closed : {0, 1, 2}) {
+                ::close(closed);
+            }
+            const auto ran = support::run(plan, [] {
+                return ::isatty(0) == 1 && ::isatty(1) == 1 && ::isatty(2) == 1 ? 0 : 5;
+            });
+            const bool still_closed = ::fcntl(0, F_GETFD) == -1 && ::fcntl(2, F_GETFD) == -1;
+            ::dup2(errors.get(), 2);
+            CHILD_CHECK(support::went_well(ran));
+            CHILD_CHECK(still_closed);
         }
-        ran = support::run(nsjoin::JoinPlan{}.console(console->peer.fd()), [] {
-            return ::isatty(0) == 1 && ::isatty(1) == 1 && ::isatty(2) == 1 ? 0 : 5;
-        });
-        ::dup2(errors.get(), 2);
-        CHILD_CHECK(support::went_well(ran));
         return 0;
     });
     CHECK(code == 0);

@@ -945,17 +945,18 @@ class [[nodiscard]] Bootstrap {
   public:
     /// Opens what the message names, and checks the plan. `bytes` is the memory that the message's
     /// texts are views into; it is kept as long as the plan. `mount_numbers` are the descriptors
-    /// that the child is to find the message's mount sources under, one a path.
+    /// that the child is to find the message's mount sources under, one a path; `proc` is the
+    /// /proc of the caller's pid namespace, if it is open already.
     /// Errors: those of opening the namespaces and the console, with the path; wrong_kind;
     /// bad_message for a path of the caller's own user namespace; those of Plan::from.
     [[nodiscard]] static auto open(Dialect dialect, const BootstrapMessage& message,
                                    detail::Array<std::byte> bytes = {},
-                                   std::span<const int> mount_numbers = {}) noexcept
-        -> Result<Bootstrap> {
+                                   std::span<const int> mount_numbers = {},
+                                   BorrowedFd proc = {}) noexcept -> Result<Bootstrap> {
         Holdings held;
         held.bytes = std::move(bytes);
         Draft draft = values(dialect, message);
-        Result<void> done = join_paths(message, held, draft);
+        Result<void> done = join_paths(message, proc, held, draft);
         if (done && !message.console.empty()) {
             done = take_console(message, held, draft);
         }
@@ -1042,10 +1043,11 @@ class [[nodiscard]] Bootstrap {
 
     /// Where all the paths are those of one process, joins from that: by one call, and nothing is
     /// opened. False if they are not, or if it can't be pinned.
-    [[nodiscard]] static auto join_process(const BootstrapMessage& message, Holdings& held,
-                                           Draft& draft) noexcept -> Result<bool> {
+    [[nodiscard]] static auto join_process(const BootstrapMessage& message, BorrowedFd proc,
+                                           Holdings& held, Draft& draft) noexcept -> Result<bool> {
         const pid_t pid = detail::process_of(message.namespaces());
-        if (pid == 0 || !detail::open_own_proc(::getpid())) { // else its pids are others
+        // In another /proc the pids are others.
+        if (pid == 0 || (!proc.ok() && !detail::open_own_proc(::getpid()))) {
             return false;
         }
         auto target = PidFd::open(pid);
@@ -1064,9 +1066,9 @@ class [[nodiscard]] Bootstrap {
         return true;
     }
 
-    [[nodiscard]] static auto join_paths(const BootstrapMessage& message, Holdings& held,
-                                         Draft& draft) noexcept -> Result<void> {
-        const Result<bool> joined = join_process(message, held, draft);
+    [[nodiscard]] static auto join_paths(const BootstrapMessage& message, BorrowedFd proc,
+                                         Holdings& held, Draft& draft) noexcept -> Result<void> {
+        const Result<bool> joined = join_process(message, proc, held, draft);
         if (!joined || *joined) {
             return joined ? Result<void>{} : tl::unexpected<Error>{joined.error()};
         }

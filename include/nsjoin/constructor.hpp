@@ -116,20 +116,19 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
 [[nodiscard]] inline auto read_before(const Deadline& deadline, BorrowedFd fd,
                                       std::span<std::byte> buffer) noexcept -> Result<void> {
     std::size_t done = 0;
+    bool wait = deadline.left().count() >= 0; // else read(2) does it
     while (done < buffer.size()) {
         pollfd entry{fd.get(), POLLIN, 0};
         const PollTimeout left{deadline.left()};
-        const long ready = call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL);
+        const long ready = wait ? call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL) : 1;
         if (ready == 0) {
             return fail(Step::read_bootstrap, Reason::deadline_passed,
                         progress(done, buffer.size()).view());
         }
-        if (ready < 0 && ready != -EINTR) {
-            return fail(Step::read_bootstrap, static_cast<int>(-ready));
-        }
         const long count =
             ready < 0 ? ready
                       : call(SYS_read, fd.get(), buffer.data() + done, buffer.size() - done);
+        wait = wait || count == -EAGAIN;
         if (count == -EINTR || count == -EAGAIN) {
             continue;
         }
@@ -269,6 +268,7 @@ class Constructor {
     /// Whether this is the child.
     [[nodiscard]] auto attempt() noexcept -> Result<bool> {
         Result<void> done = prepare();
+        done = done ? open_early() : done;
         if (!done) {
             return tl::unexpected<Error>{done.error()};
         }
@@ -313,17 +313,36 @@ class Constructor {
         return done;
     }
 
+    /// Opens what can be had while the supervisor still writes; first of all the descriptors whose
+    /// numbers it says.
+    [[nodiscard]] auto open_early() noexcept -> Result<void> {
+        if (options_.dialect == Dialect::runc_1_1) {
+            Result<MountNumbers> mounts = MountNumbers::read(pipe_);
+            if (!mounts) {
+                return tl::unexpected<Error>{mounts.error()};
+            }
+            mounts_ = *std::move(mounts);
+        }
+        const Result<void> taken = standard_.take();
+        if (!taken) {
+            return taken;
+        }
+        Result<Pipe> go = Pipe::open();
+        if (!go) {
+            return tl::unexpected<Error>{go.error()};
+        }
+        go_ = *std::move(go);
+        if (Result<OwnedFd> proc = open_own_proc(::getpid()); proc) { // else who needs it tells why
+            proc_ = *std::move(proc);
+        }
+        return {};
+    }
+
     [[nodiscard]] auto read() noexcept -> Result<Bootstrap> {
         if (options_.dialect == Dialect::environment) {
             return read_environment();
         }
         log_.write(LogLevel::debug, stage_, "=> nsexec container setup");
-        const Result<MountNumbers> mounts = options_.dialect == Dialect::runc_1_1
-                                                ? MountNumbers::read(pipe_)
-                                                : Result<MountNumbers>{MountNumbers{}};
-        if (!mounts) {
-            return tl::unexpected<Error>{mounts.error()};
-        }
         Result<Array<std::byte>> bytes = read_message(options_.dialect, deadline_, pipe_);
         if (!bytes) {
             return tl::unexpected<Error>{bytes.error()};
@@ -333,7 +352,8 @@ class Constructor {
         if (!message) {
             return tl::unexpected<Error>{message.error()};
         }
-        return Bootstrap::open(options_.dialect, *message, *std::move(bytes), mounts->view());
+        return Bootstrap::open(options_.dialect, *message, *std::move(bytes), mounts_.view(),
+                               proc_.borrow());
     }
 
     [[nodiscard]] static auto read_environment() noexcept -> Result<Bootstrap> {
@@ -358,23 +378,26 @@ class Constructor {
         if (options_.before_join != nullptr) {
             options_.before_join(plan);
         }
-        Result<Pipe> go = make_go_pipe();
-        if (!go) {
-            return tl::unexpected<Error>{go.error()};
-        }
         Draft draft = plan.parts();
         if (options_.deadline.count() > 0) {
             // A deadline of 0 would be none.
             draft.deadline = std::max(deadline_.left(), std::chrono::milliseconds{1});
         }
-        const Result<Outcome> outcome = run_plan(draft, options_.loaded_later);
+        const Result<Outcome> outcome =
+            run_plan(draft, {options_.loaded_later, proc_.borrow(), announce, this});
         if (!outcome) {
             return tl::unexpected<Error>{outcome.error()};
         }
         if (outcome->pid == 0) {
             stage_ = 2;
-            go->write_end.reset();
-            await_go(go->read_end);
+            proc_.reset(); // it is the host's
+            if (plan.parts().console.ok()) {
+                standard_.leave();
+            }
+            standard_.give_back();
+            go_.write_end.reset();
+            await_go(go_.read_end);
+            go_.read_end.reset();
             if (options_.in_child != nullptr) {
                 options_.in_child(plan);
             }
@@ -382,42 +405,36 @@ class Constructor {
             return true;
         }
         const PidFd child{OwnedFd{outcome->pidfd}, outcome->pid};
-        const Result<void> told = tell(*go, child);
-        if (!told) {
+        // The child's word to go on comes last: it never talks to a supervisor that does not know
+        // it yet, and does not outlive a joiner that died before it told.
+        Result<void> done = told_ ? Result<void>{} : tell(child.pid());
+        done = done ? let_go() : done;
+        if (!done) {
             (void)child.send_signal(SIGKILL);
-            return tl::unexpected<Error>{told.error()};
+            return tl::unexpected<Error>{done.error()};
         }
         return false;
     }
 
-    /// The pid first, then the child's word to go on: a child never talks to a supervisor that does
-    /// not know it yet, and does not outlive a joiner that died before it told.
-    [[nodiscard]] auto tell(const Pipe& go, const PidFd& child) const noexcept -> Result<void> {
-        const Result<void> told = say(reply(options_.dialect, child.pid()).view());
-        return told ? write_all(go.write_end, Log::as_bytes({"\0", 1})) : told;
+    [[nodiscard]] static auto announce(void* self, pid_t child) noexcept -> Result<void> {
+        return static_cast<Constructor*>(self)->tell(child);
+    }
+
+    /// Replies with the child's pid.
+    [[nodiscard]] auto tell(pid_t child) noexcept -> Result<void> {
+        told_ = true;
+        return say(reply(options_.dialect, child).view());
     }
 
     [[nodiscard]] auto say(std::string_view text) const noexcept -> Result<void> {
         return write_all(pipe_, Log::as_bytes(text));
     }
 
-    /// A pipe whose ends are not where a console will be.
-    [[nodiscard]] static auto make_go_pipe() noexcept -> Result<Pipe> {
-        Result<Pipe> made = Pipe::open();
-        if (!made) {
-            return made;
-        }
-        for (OwnedFd* const end : {&made->read_end, &made->write_end}) {
-            if (end->get() > STDERR_FILENO) {
-                continue;
-            }
-            const long moved = call(SYS_fcntl, end->get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-            if (moved < 0) {
-                return fail(Step::make_pipe, static_cast<int>(-moved));
-            }
-            end->reset(static_cast<int>(moved));
-        }
-        return made;
+    /// No SIGPIPE: the other end is open here too.
+    [[nodiscard]] auto let_go() const noexcept -> Result<void> {
+        const char word = 0;
+        const long written = call_again(SYS_write, go_.write_end.get(), &word, sizeof word);
+        return outcome(Step::write, std::min(written, 0L));
     }
 
     static void await_go(BorrowedFd read_end) noexcept {
@@ -432,6 +449,11 @@ class Constructor {
     Log log_;
     int stage_ = Log::setup;
     BorrowedFd pipe_;
+    MountNumbers mounts_;
+    StandardNumbers standard_;
+    Pipe go_;
+    OwnedFd proc_;
+    bool told_ = false;
 };
 
 [[gnu::noinline]] inline void run_constructor(const ConstructorOptions& options) noexcept {

@@ -83,14 +83,14 @@ auto exec_message(KindSet kinds) -> std::vector<char> {
     return message.finish();
 }
 
-/// Reads a line; what came before its first bracket is dropped.
+/// Reads until a line ends: the reply, and maybe a byte of an earlier stage before it.
 auto read_line(int fd) -> std::string {
     std::string text;
-    char letter = 0;
-    while (::read(fd, &letter, 1) == 1 && letter != '\n') {
-        if (letter == '{' || !text.empty()) {
-            text += letter;
-        }
+    std::array<char, 256> part{};
+    ssize_t count = 0;
+    while (text.find('\n') == std::string::npos &&
+           (count = ::read(fd, part.data(), part.size())) > 0) {
+        text.append(part.data(), static_cast<std::size_t>(count));
     }
     return text;
 }

@@ -170,6 +170,9 @@ inline void finish_child(Run& run) noexcept {
     if (!done || sent < 0) {
         exit_now(1);
     }
+    if (run.plan.console.ok()) {
+        run.standard.leave();
+    }
     if (!run.executes) {
         run.child_end.reset();
     }
@@ -348,6 +351,10 @@ inline void finish_child(Run& run) noexcept {
     if (done && run.route.wait_for_caller) {
         done = send_go(run, child);
     }
+    // A child that is the first process still has to join.
+    if (done && run.options.announce != nullptr && !child_is_first(run.route.joiner)) {
+        done = run.options.announce(run.options.announcer, child.pid());
+    }
     return done ? await_report(run, child) : done;
 }
 
@@ -449,7 +456,8 @@ template <typename Once>
     // To join one's own namespace is nothing, but for these: a mount namespace moves root and
     // working directory all the same, and a process on the caller's memory can't join a time one.
     // A program that enters another user namespace starts at its mount namespace's root anyway.
-    const bool to_root = run.executes && run.joining.contains(Kind::user);
+    const bool is_program = run.executes || run.plan.child_of == ChildOf::callers_parent;
+    const bool to_root = is_program && run.joining.contains(Kind::user);
     for (const Kind kind : run.joining&(Kind::mount | Kind::time)) {
         if (!(to_root && kind == Kind::mount) && source_is_own(run.plan.source(kind), kind)) {
             run.joining = run.joining - kind;
@@ -519,11 +527,11 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
 }
 
 /// Runs a plan. Returns in the caller with the child, and in the child with no pid.
-/// `keep_thread_id`: the libc's record of the thread's id stays the caller's in the child.
-[[nodiscard]] inline auto run_plan(const Draft& plan, bool keep_thread_id = false) noexcept
+[[nodiscard]] inline auto run_plan(const Draft& plan, const RunOptions& options = {}) noexcept
     -> Result<Outcome> {
     const ErrnoKeeper keep_errno; // a process on this memory has this thread's errno
     Run run{plan};
+    run.options = options;
     Result<void> prepared = check_before_run(plan);
     if (prepared) {
         prepared = open_inputs(run);
@@ -532,7 +540,7 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
         return tl::unexpected<Error>{prepared.error()};
     }
     run.thread = read_thread_record();
-    if (keep_thread_id) {
+    if (options.keep_thread_id) {
         run.thread.tid_address = nullptr;
     }
     // Until the child is through, no handler may run: in the joiner it would be on our memory.

@@ -82,13 +82,65 @@ struct Opener {
     pid_t pid = 0;
 };
 
+/// What a constructor says beside the plan.
+struct RunOptions {
+    /// The libc's record of the thread's id stays the caller's in the child.
+    bool keep_thread_id = false;
+    /// What open_own_proc() gave before, if anything.
+    BorrowedFd proc{};
+    /// Gets, if not null, the child's pid when all is joined, before the child is through.
+    Result<void> (*announce)(void* announcer, pid_t child) noexcept = nullptr;
+    void* announcer = nullptr;
+};
+
+/// Takes the numbers 0, 1 and 2 where they are free, so that nothing which is opened meanwhile gets
+/// one that a console will be under.
+class StandardNumbers {
+  public:
+    [[nodiscard]] auto take() noexcept -> Result<void> {
+        for (int number = 0; number <= STDERR_FILENO; ++number) {
+            if (call(SYS_fcntl, number, F_GETFD, 0) != -EBADF) {
+                continue;
+            }
+            // Nothing can be read from one, nor written to it.
+            const long placeholder = call(SYS_epoll_create1, O_CLOEXEC);
+            if (placeholder < 0) {
+                return fail(Step::make_channel, static_cast<int>(-placeholder));
+            }
+            taken_[static_cast<std::size_t>(number)].reset(static_cast<int>(placeholder));
+        }
+        return {};
+    }
+
+    /// The console is there now.
+    void leave() noexcept {
+        for (OwnedFd& placeholder : taken_) {
+            if (placeholder.get() <= STDERR_FILENO) {
+                (void)placeholder.release();
+            }
+        }
+    }
+
+    void give_back() noexcept {
+        for (OwnedFd& placeholder : taken_) {
+            placeholder.reset();
+        }
+    }
+
+  private:
+    std::array<OwnedFd, 3> taken_;
+};
+
 struct Run {
     explicit Run(const Draft& draft) noexcept : plan{draft} {}
 
     const Draft& plan;
+    RunOptions options;
     Deadline deadline;
 
-    OwnedFd proc;
+    StandardNumbers standard;
+    OwnedFd own_proc;
+    BorrowedFd proc;
     OwnedFd cgroup_procs;
     OwnedFd caller_end;
     OwnedFd child_end;
@@ -175,14 +227,6 @@ struct Run {
     }
     run.caller_end.reset(ends[0]);
     run.child_end.reset(ends[1]);
-    // The console takes 0, 1 and 2, which the caller may have closed.
-    if (run.plan.console.ok() && run.child_end.get() <= STDERR_FILENO) {
-        const long moved = call(SYS_fcntl, run.child_end.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        if (moved < 0) {
-            return fail(Step::make_channel, static_cast<int>(-moved));
-        }
-        run.child_end.reset(static_cast<int>(moved));
-    }
     return {};
 }
 
@@ -252,12 +296,20 @@ struct Run {
         run.deadline = Deadline{plan.deadline};
     }
     Result<void> done;
-    if (needs_proc(plan)) {
+    if (plan.console.ok()) {
+        done = run.standard.take();
+        if (!done) {
+            return done;
+        }
+    }
+    run.proc = run.options.proc;
+    if (needs_proc(plan) && !run.proc.ok()) {
         Result<OwnedFd> proc = open_own_proc(::getpid());
         if (!proc) {
             return tl::unexpected<Error>{proc.error()};
         }
-        run.proc = *std::move(proc);
+        run.own_proc = *std::move(proc);
+        run.proc = run.own_proc.borrow();
     }
     if (plan.console.ok()) {
         done = check_console(plan.console);
