@@ -460,13 +460,18 @@ TEST_CASE("the dialect of variables: every namespace of a process, and a console
     const std::string path =
         "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(console->peer.fd().get());
     supervisor.environment.push_back("_LIBCONTAINER_CONSOLE_PATH=" + path);
-    ran = supervisor.run([](int) {});
-    CHECK(ended_well(ran));
-    CHECK(ran.output.empty());
-    std::string shown(4096, '\0');
-    const ssize_t length = ::read(console->master.fd().get(), shown.data(), shown.size());
-    shown.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
-    CHECK(has(shown, "sid " + std::to_string(ran.pid)));
+    for (const bool has_standard : {true, false}) {
+        CAPTURE(has_standard);
+        supervisor.has_standard = has_standard;
+        ran = supervisor.run([](int) {});
+        CHECK(ended_well(ran));
+        CHECK(ran.output.empty());
+        std::string shown(4096, '\0');
+        const ssize_t length = ::read(console->master.fd().get(), shown.data(), shown.size());
+        shown.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+        CHECK(has(shown, "sid " + std::to_string(ran.pid)));
+    }
+    supervisor.has_standard = true;
 
     for (const std::string bad : {"relative", "/nowhere", "/etc/passwd", "/dev/null", ""}) {
         CAPTURE(bad);
@@ -481,6 +486,42 @@ TEST_CASE("the dialect of variables: every namespace of a process, and a console
     CHECK(refused(gone.run([](int) {}), "pid 4194303): ESRCH"));
     gone.has_pipe = false;
     CHECK(refused(gone.run([](int) {}), "_LIBCONTAINER_INITPIPE: is not set"));
+}
+
+TEST_CASE("an error of the child, whose pid is told already") {
+    const support::Container container{Kind::net | Kind::ipc};
+    const auto console = nsjoin::Console::open();
+    REQUIRE(console);
+    const pid_t holder = ::fork();
+    if (holder == 0) {
+        ::setsid();
+        ::_exit(::ioctl(console->peer.fd().get(), TIOCSCTTY, 0) == 0 ? ::pause() : 1);
+    }
+    REQUIRE(
+        support::eventually([&] { return ::tcgetsid(console->master.fd().get()) == holder; }));
+
+    auto supervisor = probe(Dialect::environment);
+    supervisor.environment.push_back("_LIBCONTAINER_INITPID=" + std::to_string(container.pid()));
+    supervisor.environment.push_back(
+        "_LIBCONTAINER_CONSOLE_PATH=/proc/" + std::to_string(::getpid()) + "/fd/" +
+        std::to_string(console->peer.fd().get()));
+    const Embedding ran = supervisor.run([](int) {});
+    CHECK(ran.pid > 0);
+    CHECK(ran.joiner == 1);
+    CHECK(ran.child == 1);
+    CHECK(has(ran.log, "make the console the controlling terminal"));
+    CHECK(ran.output.empty());
+
+    const auto target = nsjoin::PidFd::open(container.pid());
+    const auto plan =
+        nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds).console(console->peer.fd());
+    {
+        const support::NothingLeft nothing_left;
+        CHECK(support::fails_with(supervised(plan, probe_options(Dialect::runc_2016)),
+                                  Step::set_console, Reason::system, EPERM));
+    }
+    ::kill(holder, SIGKILL);
+    support::wait_for(holder);
 }
 
 TEST_CASE("a supervisor that closes, stalls, or sends one byte at a time") {

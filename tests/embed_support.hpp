@@ -95,6 +95,7 @@ class HandSupervisor {
     std::vector<std::string> environment;
     bool has_pipe = true;
     bool has_log = true;
+    bool has_standard = true; ///< descriptors 0, 1 and 2
 
     /// `talk` gets the socket; the reply is read afterwards.
     auto run(const std::function<void(int)>& talk) -> Embedding {
@@ -171,6 +172,9 @@ class HandSupervisor {
         std::array<std::string, 3> words{"probe", "", "two words"};
         for (std::size_t i = 0; i < words.size(); ++i) {
             arguments[i] = words[i].data();
+        }
+        for (int fd = 0; fd <= 2 && !has_standard; ++fd) {
+            ::close(fd);
         }
         ::execve(built("embed_probe").c_str(), arguments.data(), pointers.data());
         ::_exit(127);

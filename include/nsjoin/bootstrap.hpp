@@ -10,11 +10,11 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <type_traits>
 #include <utility>
@@ -825,17 +825,19 @@ inline void put_offset(WireWriter& writer, std::string_view clock,
 
 namespace detail {
 
-/// Memory of malloc(3) that is freed: new needs the C++ run-time library.
+/// Whole pages: new needs the C++ run-time library, and the first malloc(3) of a process twice the
+/// system calls.
 template <typename T>
 class Array {
   public:
     Array() noexcept = default;
 
-    /// All zero. Running out of memory ends the program.
-    explicit Array(std::size_t size) noexcept
-        // NOLINTNEXTLINE(*-malloc)
-        : data_{static_cast<T*>(std::calloc(size + 1, sizeof(T)))}, size_{size} {
-        expect(data_ != nullptr);
+    /// All zero, as is what follows the last. Running out of memory ends the program.
+    explicit Array(std::size_t size) noexcept : size_{size} {
+        void* const pages = ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        expect(pages != MAP_FAILED); // NOLINT(*-cast,performance-no-int-to-ptr)
+        data_ = static_cast<T*>(pages);
     }
 
     Array(Array&& other) noexcept
@@ -850,12 +852,18 @@ class Array {
     Array(const Array&) = delete;
     auto operator=(const Array&) -> Array& = delete;
 
-    ~Array() { std::free(data_); } // NOLINT(*-malloc)
+    ~Array() {
+        if (data_ != nullptr) {
+            (void)::munmap(data_, bytes());
+        }
+    }
 
     [[nodiscard]] auto view() const noexcept -> std::span<T> { return {data_, size_}; }
 
   private:
     static_assert(std::is_trivially_copyable_v<T>);
+
+    [[nodiscard]] auto bytes() const noexcept -> std::size_t { return (size_ + 1) * sizeof(T); }
 
     T* data_ = nullptr;
     std::size_t size_ = 0;
@@ -1105,6 +1113,9 @@ class [[nodiscard]] Bootstrap {
     [[nodiscard]] static auto take_mounts(const BootstrapMessage& message,
                                           std::span<const int> numbers, Holdings& held,
                                           Draft& draft) noexcept -> Result<void> {
+        if (numbers.empty() && message.mount_sources.empty()) {
+            return {};
+        }
         held.mounts = detail::Array<MountSource>{numbers.size()};
         std::size_t count = 0;
         std::string_view rest = message.mount_sources;
