@@ -497,14 +497,13 @@ TEST_CASE("an error of the child, whose pid is told already") {
         ::setsid();
         ::_exit(::ioctl(console->peer.fd().get(), TIOCSCTTY, 0) == 0 ? ::pause() : 1);
     }
-    REQUIRE(
-        support::eventually([&] { return ::tcgetsid(console->master.fd().get()) == holder; }));
+    REQUIRE(support::eventually([&] { return ::tcgetsid(console->master.fd().get()) == holder; }));
 
     auto supervisor = probe(Dialect::environment);
     supervisor.environment.push_back("_LIBCONTAINER_INITPID=" + std::to_string(container.pid()));
-    supervisor.environment.push_back(
-        "_LIBCONTAINER_CONSOLE_PATH=/proc/" + std::to_string(::getpid()) + "/fd/" +
-        std::to_string(console->peer.fd().get()));
+    supervisor.environment.push_back("_LIBCONTAINER_CONSOLE_PATH=/proc/" +
+                                     std::to_string(::getpid()) + "/fd/" +
+                                     std::to_string(console->peer.fd().get()));
     const Embedding ran = supervisor.run([](int) {});
     CHECK(ran.pid > 0);
     CHECK(ran.joiner == 1);

@@ -85,6 +85,9 @@ struct Handles {
     support::Container container{KindSet{nsjoin::all_kinds}};
     nsjoin::PidFd target = std::move(*nsjoin::PidFd::open(container.pid()));
     nsjoin::OwnedFd root{::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    nsjoin::Console console = std::move(*nsjoin::Console::open());
+    support::Cgroup cgroup{"/sys/fs/cgroup/unified"};
+    support::Cgroup old_cgroup{"/sys/fs/cgroup/pids"};
 };
 
 struct Case {
@@ -99,7 +102,7 @@ auto root_map() -> NewUser {
 auto cases(const Handles& h) -> std::vector<Case> {
     const nsjoin::TimeOffsets offsets{std::chrono::seconds{5}, std::chrono::seconds{0}};
     const auto root = h.root.borrow();
-    return {
+    std::vector<Case> cases{
         {"nothing", JoinPlan{}},
         {"all kinds", JoinPlan{}.join(h.target, nsjoin::all_kinds)},
         {"seven kinds",
@@ -134,7 +137,29 @@ auto cases(const Handles& h) -> std::vector<Case> {
                                       .join(h.target, nsjoin::kinds<Kind::user>)
                                       .create<Kind::uts, Kind::ipc>()
                                       .oom_score_adj(5)},
+        {"create a user namespace without a map",
+         JoinPlan{}.create<Kind::user, Kind::net, Kind::ipc, Kind::cgroup>()},
+        {"create what a clone makes", JoinPlan{}.create<Kind::net, Kind::ipc, Kind::uts>()},
+        {"create what it does not", JoinPlan{}.create<Kind::cgroup, Kind::time>()},
+        {"join one, and create", JoinPlan{}
+                                     .join(h.target, nsjoin::kinds<Kind::net>)
+                                     .create<Kind::ipc, Kind::cgroup, Kind::mount>()},
+        {"oom_score_adj alone", JoinPlan{}.oom_score_adj(5)},
+        {"a console", JoinPlan{}.console(h.console.peer.fd()).death_signal(SIGKILL)},
     };
+    for (const support::Cgroup* const cgroup : {&h.cgroup, &h.old_cgroup}) {
+        if (!cgroup->ok()) {
+            support::skip("no cgroup can be made at " + cgroup->path());
+            continue;
+        }
+        const auto in = JoinPlan{}.cgroup(cgroup->fd());
+        cases.push_back({"in a cgroup", in});
+        cases.push_back(
+            {"in a cgroup, with its root", in.create<Kind::cgroup, Kind::net>().oom_score_adj(5)});
+        cases.push_back({"in a cgroup, join one", in.join(h.target, nsjoin::kinds<Kind::net>)});
+        cases.push_back({"in a cgroup, join all", in.join(h.target, nsjoin::all_kinds)});
+    }
+    return cases;
 }
 
 auto is_root() -> bool {
@@ -298,6 +323,7 @@ TEST_CASE("a plan in words: numbered steps with a process, a system call and no 
             CHECK(
                 (line.process == "caller" || line.process == "joiner" || line.process == "child"));
             CHECK_FALSE(line.system.empty());
+            CHECK(line.why.size() > 20);
             CHECK(line.why.find("\": ") + 3 != line.why.size());
         }
     }

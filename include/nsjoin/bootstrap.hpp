@@ -834,8 +834,8 @@ class Array {
 
     /// All zero, as is what follows the last. Running out of memory ends the program.
     explicit Array(std::size_t size) noexcept : size_{size} {
-        void* const pages = ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void* const pages =
+            ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         expect(pages != MAP_FAILED); // NOLINT(*-cast,performance-no-int-to-ptr)
         data_ = static_cast<T*>(pages);
     }

@@ -261,6 +261,8 @@ inline void move_child_first(StepList& list, const Run& run) {
                    ? "before \"make the child\": a change of ids clears the "
                      "flag of the memory, which is the caller's"
                    : "";
+    case Step::create_time:
+        return route.time_by_joiner ? "before \"make the child\": it takes only children" : "";
     case Step::await_maps:
         return route.joiner == Joiner::own_memory && !run.plan.maps
                    ? "after \"make the child\": the joiner's pidfd of it is gone, and while it "
@@ -295,10 +297,16 @@ inline void move_child_first(StepList& list, const Run& run) {
         return text.append(facts(other).name).append("\": ").append(c.why);
     };
     for (auto other = place; other != list.begin();) {
-        const Constraint* const c = constraint_of(*--other, step);
+        const Constraint* c = constraint_of(*--other, step);
+        if (c == nullptr && *other == Step::make_child && first_is_child(run)) {
+            c = constraint_of(Step::make_joiner, step); // it is the joiner too
+        }
         if (c != nullptr && *other != Step::check_plan) { // which comes before everything
             return said("after \"", *other, *c);
         }
+    }
+    if (step == Step::report) {
+        return "after everything else: the child returns only when all of it is done";
     }
     for (auto other = place; other != list.end(); ++other) {
         if (const Constraint* const c = constraint_of(step, *other); c != nullptr) {
@@ -324,6 +332,9 @@ inline void move_child_first(StepList& list, const Run& run) {
     if (route.time_by_joiner && time) {
         return first;
     }
+    if (step == Step::enter_cgroup && run.into_cgroup) {
+        return "caller";
+    }
     bool by_clone = step == Step::make_child;
     for (const Kind kind : route.by_clone) {
         by_clone = by_clone || create_step(kind) == step;
@@ -346,6 +357,7 @@ inline void move_child_first(StepList& list, const Run& run) {
     add(first ? shares_callers_memory(run) || program : program, "CLONE_VFORK");
     add(first && program && shares_callers_memory(run), "CLONE_CLEAR_SIGHAND");
     add(!first || run.plan.child_of == ChildOf::callers_parent, "CLONE_PARENT");
+    add(first && run.into_cgroup, "CLONE_INTO_CGROUP");
     if (step == Step::make_child) {
         add(!run.route.by_clone.empty(), names_of(run.route.by_clone, " | "));
     }
@@ -371,12 +383,14 @@ inline void move_child_first(StepList& list, const Run& run) {
     if (step == Step::await_maps && run.route.offsets_by_caller) {
         return "ppoll, recvmsg(SCM_RIGHTS)";
     }
+    bool by_clone = step == Step::enter_cgroup && run.into_cgroup;
     for (const Kind kind : run.route.by_clone) {
-        if (create_step(kind) == step) {
-            return "by that call";
-        }
+        by_clone = by_clone || create_step(kind) == step;
     }
-    return std::string{facts(step).system};
+    if (by_clone) {
+        return "by that call";
+    }
+    return step == Step::enter_cgroup ? "write(cgroup.procs)" : std::string{facts(step).system};
 }
 
 /// One call that joins, as "setns(pidfd of 4711, user | mnt)".
@@ -471,6 +485,9 @@ inline void add_calls_unseen(Run& run) noexcept {
         run.calls = run.candidates.calls(Way::differing);
     } else { // what it would do
         add_calls_unseen(run);
+    }
+    if (run.plan.cgroup.ok()) {
+        run.into_cgroup = is_born_in_cgroup(run.plan).value_or(false);
     }
     choose_route(run);
     return looked;

@@ -43,6 +43,9 @@ inline constexpr std::string_view why_not_the_caller =
     "what it changes stays with the joiner: the caller stays as it was";
 inline constexpr std::string_view why_not_dumpable =
     "a process inside must not ptrace the joiner while it holds rights outside (CVE-2016-9962)";
+inline constexpr std::string_view why_for_the_child =
+    "it is for the child: the caller stays where it is";
+inline constexpr std::string_view why_owned = "the new user namespace is to own it";
 inline constexpr std::string_view why_ids_first =
     "what the kernel makes for a new namespace belongs to the ids of who creates it";
 inline constexpr std::string_view why_mount_last =
@@ -126,8 +129,7 @@ inline constexpr std::array constraints{
     Constraint{Step::join_mount, Step::make_child, detail::why_born_inside},
     Constraint{Step::make_child, Step::create_user,
                "a user namespace is made for the child, by the same call"},
-    Constraint{Step::create_user, Step::create_pid,
-               "the pid namespace is to be owned by the new user namespace"},
+    Constraint{Step::create_user, Step::create_pid, detail::why_owned},
     Constraint{Step::make_child, Step::create_pid,
                "a new pid namespace is made for the child, by the same call"},
     Constraint{Step::create_user, Step::write_uid_map, "the maps are those of the new namespace"},
@@ -142,6 +144,17 @@ inline constexpr std::array constraints{
     Constraint{Step::await_maps, Step::become_root, "an id that is not mapped can't be taken"},
     Constraint{Step::make_child, Step::become_root,
                "the child takes ids, the caller keeps its own"},
+    Constraint{Step::make_child, Step::create_net, detail::why_for_the_child},
+    Constraint{Step::make_child, Step::create_ipc, detail::why_for_the_child},
+    Constraint{Step::make_child, Step::create_uts, detail::why_for_the_child},
+    Constraint{Step::make_child, Step::create_cgroup, detail::why_for_the_child},
+    Constraint{Step::make_child, Step::create_mount, detail::why_for_the_child},
+    Constraint{Step::create_user, Step::create_net, detail::why_owned},
+    Constraint{Step::create_user, Step::create_ipc, detail::why_owned},
+    Constraint{Step::create_user, Step::create_uts, detail::why_owned},
+    Constraint{Step::create_user, Step::create_cgroup, detail::why_owned},
+    Constraint{Step::create_user, Step::create_mount, detail::why_owned},
+    Constraint{Step::create_user, Step::create_time, detail::why_owned},
     Constraint{Step::become_root, Step::create_net, detail::why_ids_first},
     Constraint{Step::become_root, Step::create_ipc, detail::why_ids_first},
     Constraint{Step::become_root, Step::create_uts, detail::why_ids_first},

@@ -198,24 +198,29 @@ struct Run {
     return {};
 }
 
-[[nodiscard]] inline auto open_cgroup(Run& run) noexcept -> Result<void> {
+/// Whether a process is to be born in the plan's cgroup by clone3(2), not to write itself there.
+[[nodiscard]] inline auto is_born_in_cgroup(const Draft& plan) noexcept -> Result<bool> {
     struct statfs about {};
 
-    if (::fstatfs(run.plan.cgroup.get(), &about) != 0) {
+    if (::fstatfs(plan.cgroup.get(), &about) != 0) {
         return fail(Step::open_cgroup, errno);
     }
     const auto magic = static_cast<std::uint64_t>(about.f_type);
+    if (magic != cgroup_super_magic && magic != cgroup2_super_magic) {
+        return fail(Step::open_cgroup, Reason::not_a_cgroup);
+    }
     // A caller that joins by itself can't try twice, so it takes the way that needs no second try.
-    const bool joins_itself =
-        run.plan.child_of == ChildOf::callers_parent && !run.plan.joined().empty();
-    if (magic == cgroup2_super_magic && !joins_itself) {
-        run.into_cgroup = true;
-        return {};
+    const bool joins_itself = plan.child_of == ChildOf::callers_parent && !plan.joined().empty();
+    return magic == cgroup2_super_magic && !joins_itself;
+}
+
+[[nodiscard]] inline auto open_cgroup(Run& run) noexcept -> Result<void> {
+    const Result<bool> born = is_born_in_cgroup(run.plan);
+    if (!born) {
+        return tl::unexpected<Error>{born.error()};
     }
-    if (magic == cgroup_super_magic || magic == cgroup2_super_magic) {
-        return open_cgroup_procs(run);
-    }
-    return fail(Step::open_cgroup, Reason::not_a_cgroup);
+    run.into_cgroup = *born;
+    return *born ? Result<void>{} : open_cgroup_procs(run);
 }
 
 [[nodiscard]] inline auto make_channel(Run& run) noexcept -> Result<void> {
