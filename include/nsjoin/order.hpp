@@ -40,7 +40,7 @@ inline constexpr std::string_view why_cgroup_outside =
     "the host's cgroup file system may not be mounted inside";
 inline constexpr std::string_view why_inherited = "the child inherits its end";
 inline constexpr std::string_view why_not_the_caller =
-    "what it changes stays with the joiner: the caller stays as it was";
+    "it changes that process alone: the caller stays as it was";
 inline constexpr std::string_view why_not_dumpable =
     "a process inside must not ptrace the joiner while it holds rights outside (CVE-2016-9962)";
 inline constexpr std::string_view why_for_the_child =
