@@ -474,7 +474,9 @@ class Constructor {
 /// Else it reads the plan, joins and creates, makes a child that is the supervisor's own
 /// (CLONE_PARENT), tells its pid, and ends the process; it returns in the child, inside of all that
 /// the plan says. What fails is told on the log pipe, or on standard error where there is none, and
-/// ends the process with exit code 1: nothing is left then.
+/// ends the process with exit code 1, and the child if there is one: nothing is left then. The pid
+/// may be told before the child has its session and ids, so that only exit code 0 says that it goes
+/// on.
 ///
 /// The process must have one thread and not be pid 1 of its pid namespace. What it changes in the
 /// caller it changes in a process that ends. Throws nothing, needs no C++ run-time library.
