@@ -9,6 +9,8 @@
 #include <nsjoin/explain.hpp>
 #include <nsjoin/supervisor.hpp>
 
+#include <thread>
+
 using nsjoin::Dialect;
 using nsjoin::Kind;
 using nsjoin::Reason;
@@ -651,7 +653,59 @@ auto only(Seal way) -> bool {
            (way == Seal::memory || support::deny_syscall(SYS_memfd_create, ENOSYS));
 }
 
+/// From now on the first `times` calls of fcntl(F_ADD_SEALS) of the children fail with EBUSY.
+auto make_seals_busy(int times) -> bool {
+    std::array<sock_filter, 6> code{
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 3),
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                             offsetof(seccomp_data, args) + sizeof(std::uint64_t)),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nsjoin::detail::add_seals, 0, 1),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
+    const auto listener = static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                                                     SECCOMP_FILTER_FLAG_NEW_LISTENER, &program));
+    std::thread{[listener, times]() mutable {
+        for (;; --times) {
+            seccomp_notif asked{};
+            seccomp_notif_resp answer{};
+            if (::ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0) {
+                return;
+            }
+            answer.id = asked.id;
+            answer.error = times > 0 ? -EBUSY : 0;
+            answer.flags = times > 0 ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+            (void)::ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+        }
+    }}.detach();
+    return listener >= 0;
+}
+
 } // namespace
+
+TEST_CASE("a copy in memory that the kernel is busy with is sealed all the same") {
+    const auto sealed_after = [](int times) {
+        return support::run_in_child([times] {
+            CHILD_CHECK(only(Seal::memory));
+            CHILD_CHECK(make_seals_busy(times));
+            HandSupervisor supervisor = probe(Dialect::runc_1_1);
+            supervisor.environment.front() = "PROBE_SEAL=yes";
+            const Embedding ran = supervisor.run(simple(new_net));
+            if (times < 10) {
+                CHILD_CHECK(ended_well(ran));
+                CHILD_CHECK(has(ran.output, "exe /memfd:nsjoin (deleted)\n"));
+            } else {
+                CHILD_CHECK(refused(ran, "memfd): EBUSY"));
+            }
+            return 0;
+        });
+    };
+    CHECK(sealed_after(0) == 0);
+    CHECK(sealed_after(3) == 0);
+    CHECK(sealed_after(100) == 0);
+}
 
 TEST_CASE("the executable is sealed once, with arguments and environment kept") {
     const support::NothingLeft nothing_left;

@@ -115,9 +115,15 @@ class [[nodiscard]] PidFd {
 
   private:
     [[nodiscard]] auto ended_within(std::chrono::milliseconds timeout) const noexcept -> bool {
+        return polled_within(timeout, POLLIN);
+    }
+
+    /// Without events, waits until nothing but the descriptor is left of the process: POLLHUP.
+    [[nodiscard]] auto polled_within(std::chrono::milliseconds timeout, short events) const noexcept
+        -> bool {
         const detail::Deadline deadline{timeout};
         for (;;) {
-            pollfd entry{fd_.get(), POLLIN, 0};
+            pollfd entry{fd_.get(), events, 0};
             const detail::PollTimeout left{deadline.left()};
             const long ready = detail::call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL);
             if (ready > 0) {
@@ -138,13 +144,20 @@ class [[nodiscard]] PidFd {
     }
 
     [[nodiscard]] auto reaped_status() const noexcept -> Result<ExitStatus> {
-        detail::PidfdInfo info;
-        info.mask = detail::pidfd_info_exit;
-        const long result = detail::call(SYS_ioctl, fd_.get(), detail::pidfd_get_info, &info);
-        if (result == 0 && (info.mask & detail::pidfd_info_exit) != 0) {
-            return ExitStatus{info.exit_code};
+        for (bool again = true;; again = false) {
+            detail::PidfdInfo info;
+            info.mask = detail::pidfd_info_exit;
+            const long result = detail::call(SYS_ioctl, fd_.get(), detail::pidfd_get_info, &info);
+            if (result == 0 && (info.mask & detail::pidfd_info_exit) != 0) {
+                return ExitStatus{info.exit_code};
+            }
+            // A child that nobody can wait for any more may not be taken apart yet: the status is
+            // there when it is.
+            const bool is_own = result == 0 && static_cast<pid_t>(info.ppid) == ::getpid();
+            if (!again || !is_own || !polled_within(std::chrono::seconds{1}, 0)) {
+                return error(Step::wait, Reason::already_reaped);
+            }
         }
-        return error(Step::wait, Reason::already_reaped);
     }
 
     template <typename Why>

@@ -113,6 +113,16 @@ struct MountAttributes {
     return made == -EINVAL ? call(SYS_memfd_create, "nsjoin", flags) : made;
 }
 
+/// The kernel says EBUSY while it holds one of the pages itself, to move it, say; it has waited for
+/// a seventh of a second by then.
+[[nodiscard]] inline auto seal_memory(BorrowedFd memory) noexcept -> long {
+    long done = -EBUSY;
+    for (int attempt = 0; attempt < 10 && done == -EBUSY; ++attempt) {
+        done = call(SYS_fcntl, memory.get(), add_seals, all_seals);
+    }
+    return done;
+}
+
 [[nodiscard]] inline auto copy_file(BorrowedFd from, BorrowedFd to) noexcept -> long {
     struct stat about {};
 
@@ -151,7 +161,7 @@ struct MountAttributes {
     OwnedFd memory{static_cast<int>(made)};
     long done = copy_file(executable, memory);
     if (done == 0) {
-        done = call(SYS_fcntl, memory.get(), add_seals, all_seals);
+        done = seal_memory(memory);
     }
     if (done < 0) {
         return seal_error(done, "memfd");
