@@ -583,6 +583,39 @@ TEST_CASE("descriptors: 0, 1 and 2 of the caller may be closed") {
           }) == 0);
 }
 
+TEST_CASE("descriptors: what is passed from 0, 1 and 2 is the caller's, not the console") {
+    CHECK(
+        support::run_in_child([] {
+            auto console = nsjoin::Console::open();
+            CHILD_CHECK(console);
+            const nsjoin::OwnedFd errors{::fcntl(2, F_DUPFD_CLOEXEC, 20)};
+            const std::array<const char*, 4> words{
+                "sh", "-c",
+                "read -r x <&5 && test \"$x\" = text && test -t 0 && test -t 2 && exit 7", nullptr};
+            const std::array<nsjoin::PassedFd, 1> passed{{{nsjoin::BorrowedFd{1}, 5}}};
+            for (const nsjoin::Plan& way : both_ways()) {
+                for (const bool others : {false, true}) {
+                    const nsjoin::OwnedFd text{memory_file("text\n")};
+                    CHILD_CHECK(::dup2(text.get(), 1) == 1);
+                    ::close(2);
+                    CHILD_CHECK(::open("/bin/sh", O_RDONLY | O_CLOEXEC) == 2);
+                    nsjoin::Draft draft = way.parts();
+                    draft.console = console->peer.fd();
+                    const auto child =
+                        nsjoin::join_and_exec(*nsjoin::Plan::from(draft),
+                                              {.program = Program::open_file(nsjoin::BorrowedFd{2}),
+                                               .arguments = words,
+                                               .descriptors = passed,
+                                               .close_others = others});
+                    ::dup2(errors.get(), 2);
+                    CHILD_CHECK(child);
+                    CHILD_CHECK(child->wait()->exit_code() == 7);
+                }
+            }
+            return 0;
+        }) == 0);
+}
+
 TEST_CASE("signals: handlers are reset, ignored ones stay or not, the mask is as asked") {
     for (const bool has_clone3 : {true, false}) {
         CHECK(support::run_in_child([has_clone3] {

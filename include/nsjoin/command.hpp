@@ -113,8 +113,8 @@ struct Command {
     /// "NAME=value" each. If empty, the caller's.
     std::optional<WordList> environment{};
 
-    /// Descriptors to pass, at most 256, without close-on-exec. In any order; a number may be taken
-    /// that another one of them comes from. After the console, if the plan has one.
+    /// Descriptors of the caller to pass, at most 256, without close-on-exec. In any order; a
+    /// number may be taken that another one of them comes from, or that the console has.
     std::span<const PassedFd> descriptors{};
     /// Closes every descriptor but 0, 1, 2 and those that are passed. Else those stay open that
     /// have no close-on-exec. close_range(2), Linux 5.9; before, one close(2) for each number.

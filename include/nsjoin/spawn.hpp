@@ -71,7 +71,7 @@ struct Starter {
 /// The child, to the program or its end.
 [[noreturn]] inline void run_program(Starter& starter) noexcept {
     Run& run = starter.run;
-    Kept kept{starter.command.program.file().get()};
+    Kept kept{number_of(run, starter.command.program.file())};
     run.handover->step = Step::pass_descriptors;
     Result<void> done = own_table(run, starter.command, kept);
     if (done) {
@@ -282,7 +282,7 @@ inline void start_program(Starter& starter) noexcept {
 /// The child of execute_in_copy(), to the program or its end.
 [[noreturn]] inline void execute_child(Run& run, const Command& command,
                                        KernelSignalSet mask) noexcept {
-    Kept kept{command.program.file().get(), offer_errors(run)};
+    Kept kept{number_of(run, command.program.file()), offer_errors(run)};
     const Result<void> done = become_program(run, command, kept, mask);
     const Message message{true, done.error()};
     (void)call_again(SYS_write, kept.errors, &message, sizeof message);
@@ -371,9 +371,11 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// What both ways of a command need opened.
-[[nodiscard]] inline auto open_for_command(Run& run) noexcept -> Result<void> {
+[[nodiscard]] inline auto open_for_command(Run& run, const Command& command) noexcept
+    -> Result<void> {
     run.executes = true;
-    Result<void> done = open_inputs(run);
+    Result<void> done = copy_from_console(run, command);
+    done = done ? open_inputs(run) : done;
     if (done && run.plan.death_signal != 0) {
         const long self = call(SYS_pidfd_open, ::getpid(), 0U);
         run.caller_pidfd.reset(static_cast<int>(self < 0 ? -1 : self));
@@ -457,7 +459,7 @@ inline void start_program(Starter& starter) noexcept {
         done = detail::check_for_command(run.plan);
     }
     if (done) {
-        done = detail::open_for_command(run);
+        done = detail::open_for_command(run, command);
     }
     if (!done) {
         return tl::unexpected<Error>{done.error()};
@@ -554,7 +556,7 @@ class [[nodiscard]] PreparedPlan {
         detail::Run run{plan_.parts()};
         Result<void> done = detail::check_command(command);
         if (done) {
-            done = detail::open_for_command(run);
+            done = detail::open_for_command(run, command);
         }
         if (!done) {
             return tl::unexpected<Error>{done.error()};

@@ -64,6 +64,35 @@ struct Kept {
     int errors = -1; ///< where an error is written to, with close-on-exec
 };
 
+/// Copies what the command names where a console will be.
+[[nodiscard]] inline auto copy_from_console(Run& run, const Command& command) noexcept
+    -> Result<void> {
+    for (int number = 0; run.plan.console.ok() && number <= STDERR_FILENO; ++number) {
+        const auto is_passed = [number](const PassedFd& passed) {
+            return passed.from.get() == number;
+        };
+        if (command.program.file().get() != number &&
+            std::none_of(command.descriptors.begin(), command.descriptors.end(), is_passed)) {
+            continue;
+        }
+        const long copy = call(SYS_fcntl, number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        if (copy < 0) {
+            return outcome(Step::pass_descriptors, copy);
+        }
+        run.copies[static_cast<std::size_t>(number)].reset(static_cast<int>(copy));
+    }
+    return {};
+}
+
+/// The number under which the command's descriptor is found, whatever the console has taken.
+[[nodiscard]] inline auto number_of(const Run& run, BorrowedFd fd) noexcept -> int {
+    if (!fd.ok() || fd.get() > STDERR_FILENO) {
+        return fd.get();
+    }
+    const OwnedFd& copy = run.copies[static_cast<std::size_t>(fd.get())];
+    return copy.ok() ? copy.get() : fd.get();
+}
+
 /// One more than the highest descriptor that the plan or the command names.
 [[nodiscard]] inline auto above_all(const Run& run, const Command& command,
                                     const Kept& kept) noexcept -> int {
@@ -72,7 +101,7 @@ struct Kept {
                             run.caller_pidfd.get(), plan.console.get(), plan.root.get(),
                             plan.working_directory.get()});
     for (const PassedFd& passed : command.descriptors) {
-        highest = std::max({highest, passed.from.get(), passed.to});
+        highest = std::max({highest, number_of(run, passed.from), passed.to});
     }
     return highest + 1;
 }
@@ -102,8 +131,9 @@ struct Kept {
 }
 
 /// Puts the descriptors under their numbers. What is kept and in the way is moved.
-[[nodiscard]] inline auto pass_descriptors(const Command& command, int above, Kept& kept) noexcept
-    -> long {
+[[nodiscard]] inline auto pass_descriptors(const Run& run, const Command& command,
+                                           Kept& kept) noexcept -> long {
+    const int above = above_all(run, command, kept);
     const auto& list = command.descriptors;
     const auto is_taken = [&list](int number) {
         return std::any_of(list.begin(), list.end(),
@@ -120,12 +150,13 @@ struct Kept {
     }
     // Where one comes from a number that another one takes, all are moved out of the way first.
     const bool crossed = std::any_of(list.begin(), list.end(), [&](const PassedFd& passed) {
-        return passed.from.get() != passed.to && is_taken(passed.from.get());
+        const int number = number_of(run, passed.from);
+        return number != passed.to && is_taken(number);
     });
     std::array<int, max_passed> from{};
     for (std::size_t i = 0; i < list.size(); ++i) {
-        const long moved = crossed ? call(SYS_fcntl, list[i].from.get(), F_DUPFD_CLOEXEC, above)
-                                   : list[i].from.get();
+        const int number = number_of(run, list[i].from);
+        const long moved = crossed ? call(SYS_fcntl, number, F_DUPFD_CLOEXEC, above) : number;
         if (moved < 0) {
             return moved;
         }
@@ -314,7 +345,7 @@ template <typename... Args>
 [[nodiscard]] inline auto become_program(const Run& run, const Command& command, Kept& kept,
                                          std::optional<KernelSignalSet> restored) noexcept
     -> Result<void> {
-    const long passed = pass_descriptors(command, above_all(run, command, kept), kept);
+    const long passed = pass_descriptors(run, command, kept);
     if (passed < 0) {
         return outcome(Step::pass_descriptors, passed);
     }

@@ -139,6 +139,7 @@ struct Run {
     Deadline deadline;
 
     StandardNumbers standard;
+    std::array<OwnedFd, 3> copies; ///< of what is passed on, where a console takes its number
     OwnedFd own_proc;
     BorrowedFd proc;
     OwnedFd cgroup_procs;
