@@ -348,7 +348,7 @@ template <typename Number>
     }
     seen |= bit;
     (is_boottime ? offsets.boottime : offsets.monotonic) =
-        std::chrono::seconds{seconds} + std::chrono::nanoseconds{nanoseconds};
+        Duration::nanoseconds(seconds * nanoseconds_per_second + nanoseconds);
     return true;
 }
 
@@ -679,12 +679,12 @@ inline void put_map(WireWriter& writer, const IdMap& map) noexcept {
 }
 
 inline void put_offset(WireWriter& writer, std::string_view clock,
-                       std::chrono::nanoseconds offset) noexcept {
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(offset);
+                       Duration offset) noexcept {
+    const SecondsAndRest parts = split(offset);
     writer.text(clock);
-    writer.number(seconds.count());
+    writer.number(parts.seconds);
     writer.text(" ");
-    writer.number((offset - seconds).count());
+    writer.number(parts.nanoseconds);
     writer.text("\n");
 }
 

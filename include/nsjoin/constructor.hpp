@@ -7,7 +7,7 @@
 #include <nsjoin/detail/log.hpp>
 #include <nsjoin/detail/seal.hpp>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
@@ -31,7 +31,7 @@ struct ConstructorOptions {
 
     /// How long it may take until the message is read and the child is ready; zero: as long as the
     /// supervisor lives.
-    std::chrono::milliseconds deadline{0};
+    Duration deadline{};
 
     /// The constructor is in a library that dlopen(3) loads (an extension of an interpreter, say).
     /// The loader's lock is then held by the thread's id, and the child keeps the joiner's in the
@@ -381,7 +381,7 @@ class Constructor {
         Draft draft = plan.parts();
         if (options_.deadline.count() > 0) {
             // A deadline of 0 would be none.
-            draft.deadline = std::max(deadline_.left(), std::chrono::milliseconds{1});
+            draft.deadline = std::max(deadline_.left(), Duration::nanoseconds(1));
         }
         const Result<Outcome> outcome =
             run_plan(draft, {options_.loaded_later, proc_.borrow(), announce, this});

@@ -4,7 +4,6 @@
 
 #include <nsjoin/fd.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -178,13 +177,23 @@ namespace detail {
     return {};
 }
 
+/// Where the first id of the sorted list is that is not below `gid`.
+[[nodiscard]] inline auto lower_bound(std::span<const gid_t> list, gid_t gid) noexcept
+    -> std::size_t {
+    std::size_t low = 0;
+    for (std::size_t high = list.size(); low < high;) {
+        const std::size_t middle = low + (high - low) / 2;
+        (list[middle] < gid ? low : high) = list[middle] < gid ? middle + 1 : middle;
+    }
+    return low;
+}
+
 /// Whether the kernel's list, which is sorted, has each of the ids as often as `wanted`, which has
 /// the same size. `used` counts, where a gid begins in the list, how many of it were found.
 [[nodiscard]] inline auto same_groups(std::span<const gid_t> list, std::span<gid_t> used,
                                       std::span<const gid_t> wanted) noexcept -> bool {
     for (const gid_t gid : wanted) {
-        const auto first = static_cast<std::size_t>(
-            std::lower_bound(list.begin(), list.end(), gid) - list.begin());
+        const std::size_t first = lower_bound(list, gid);
         if (first == list.size() || first + used[first] >= list.size() ||
             list[first + used[first]] != gid) {
             return false;

@@ -7,11 +7,10 @@
 #include <nsjoin/detail/steps.hpp>
 #include <nsjoin/plan.hpp>
 
-#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace nsjoin {
 
@@ -171,31 +170,67 @@ namespace detail {
     }
 }
 
-/// The steps that the run has, in the order in which they are done.
-using StepList = std::vector<Step>;
+/// The steps that the run has, in the order in which they are done. No step is in it twice.
+class StepList {
+  public:
+    [[nodiscard]] auto size() const noexcept -> std::size_t { return size_; }
 
-/// Moves `step`, if it is there, to the place before `anchor`.
-inline void move_before(StepList& list, Step step, Step anchor) {
-    const auto at = std::find(list.begin(), list.end(), step);
-    if (at == list.end() || std::find(list.begin(), list.end(), anchor) == list.end()) {
-        return;
+    [[nodiscard]] auto operator[](std::size_t place) const noexcept -> Step {
+        return steps_[place];
     }
-    list.erase(at);
-    list.insert(std::find(list.begin(), list.end(), anchor), step);
-}
+
+    [[nodiscard]] auto begin() const noexcept -> const Step* { return steps_.data(); }
+
+    [[nodiscard]] auto end() const noexcept -> const Step* { return steps_.data() + size_; }
+
+    /// Where the step is; size() if it is not there.
+    [[nodiscard]] auto find(Step step) const noexcept -> std::size_t {
+        std::size_t place = 0;
+        while (place < size_ && steps_[place] != step) {
+            ++place;
+        }
+        return place;
+    }
+
+    void push_back(Step step) noexcept { steps_[size_++] = step; }
+
+    /// Moves the step at `from` to `to`; those between make room.
+    void move(std::size_t from, std::size_t to) noexcept {
+        const Step step = steps_[from];
+        for (; from < to; ++from) {
+            steps_[from] = steps_[from + 1];
+        }
+        for (; from > to; --from) {
+            steps_[from] = steps_[from - 1];
+        }
+        steps_[to] = step;
+    }
+
+    /// Moves `step`, if both are there, to the place before `anchor`.
+    void move_before(Step step, Step anchor) noexcept {
+        const std::size_t from = find(step);
+        const std::size_t to = find(anchor);
+        if (from != size_ && to != size_) {
+            move(from, from < to ? to - 1 : to);
+        }
+    }
+
+  private:
+    std::array<Step, plan_step_count> steps_{};
+    std::size_t size_ = 0;
+};
 
 /// What the clone that makes the child creates, it creates there and then.
 inline void move_to_clone(StepList& list, const Run& run) {
-    auto place = std::find(list.begin(), list.end(), Step::make_child);
-    for (const Kind kind : run.route.by_clone) {
-        const Step step = create_step(kind);
-        list.erase(std::find(list.begin(), list.end(), step));
-        place = std::find(list.begin(), list.end(), Step::make_child);
-        while (std::next(place) != list.end() && creates(run, *std::next(place)) &&
-               *std::next(place) < step) {
-            ++place;
+    std::size_t place = list.find(Step::make_child);
+    for (const Step step : order(UserRights::taken)) {
+        bool by_clone = false;
+        for (const Kind kind : run.route.by_clone) {
+            by_clone = by_clone || create_step(kind) == step;
         }
-        list.insert(std::next(place), step);
+        if (by_clone) {
+            list.move(list.find(step), ++place);
+        }
     }
 }
 
@@ -204,10 +239,14 @@ inline void move_child_first(StepList& list, const Run& run) {
     const auto is_first = [](Step step) {
         return facts(step).actor == Actor::first && step < Step::make_child;
     };
-    const auto made = std::find(list.begin(), list.end(), Step::make_child);
-    const auto first = std::find_if(list.begin(), made, is_first);
-    const auto created = made + 1 + static_cast<std::ptrdiff_t>(run.route.by_clone.size());
-    std::rotate(first, made, created);
+    const std::size_t made = list.find(Step::make_child);
+    std::size_t first = 0;
+    while (first < made && !is_first(list[first])) {
+        ++first;
+    }
+    for (std::size_t i = 0; i <= run.route.by_clone.size(); ++i) {
+        list.move(made + i, first + i);
+    }
 }
 
 [[nodiscard]] inline auto steps_of(const Run& run) -> StepList {
@@ -215,7 +254,9 @@ inline void move_child_first(StepList& list, const Run& run) {
     bool joined = false;
     for (const Step step : order(UserRights::taken)) {
         if (!is_join(step)) {
-            list.insert(list.end(), has_step(run, step) ? 1 : 0, step);
+            if (has_step(run, step)) {
+                list.push_back(step);
+            }
         } else if (!joined) {
             joined = true;
             for (const JoinCall& join : run.calls.view()) {
@@ -230,15 +271,15 @@ inline void move_child_first(StepList& list, const Run& run) {
         move_child_first(list, run);
     }
     if (shares_callers_memory(run)) {
-        move_before(list, Step::clear_dumpable,
-                    first_is_child(run) ? Step::make_child : Step::make_joiner);
+        list.move_before(Step::clear_dumpable,
+                         first_is_child(run) ? Step::make_child : Step::make_joiner);
     }
     if (run.route.offsets_by_caller) {
-        move_before(list, Step::open_time_offsets, Step::await_maps);
+        list.move_before(Step::open_time_offsets, Step::await_maps);
     }
     if (run.route.time_by_joiner) {
-        move_before(list, Step::create_time, Step::make_child);
-        move_before(list, Step::write_time_offsets, Step::make_child);
+        list.move_before(Step::create_time, Step::make_child);
+        list.move_before(Step::write_time_offsets, Step::make_child);
     }
     return list;
 }
@@ -291,26 +332,26 @@ inline void move_child_first(StepList& list, const Run& run) {
     if (const std::string_view own = reason_of_run(run, step); !own.empty()) {
         return std::string{own};
     }
-    const auto place = std::find(list.begin(), list.end(), step);
+    const std::size_t place = list.find(step);
     const auto said = [](std::string_view where, Step other, const Constraint& c) {
         std::string text{where};
         return text.append(facts(other).name).append("\": ").append(c.why);
     };
-    for (auto other = place; other != list.begin();) {
-        const Constraint* c = constraint_of(*--other, step);
-        if (c == nullptr && *other == Step::make_child && first_is_child(run)) {
+    for (std::size_t other = place; other-- != 0;) {
+        const Constraint* c = constraint_of(list[other], step);
+        if (c == nullptr && list[other] == Step::make_child && first_is_child(run)) {
             c = constraint_of(Step::make_joiner, step); // it is the joiner too
         }
-        if (c != nullptr && *other != Step::check_plan) { // which comes before everything
-            return said("after \"", *other, *c);
+        if (c != nullptr && list[other] != Step::check_plan) { // which comes before everything
+            return said("after \"", list[other], *c);
         }
     }
     if (step == Step::report) {
         return "after everything else: the child returns only when all of it is done";
     }
-    for (auto other = place; other != list.end(); ++other) {
-        if (const Constraint* const c = constraint_of(step, *other); c != nullptr) {
-            return said("before \"", *other, *c);
+    for (std::size_t other = place; other < list.size(); ++other) {
+        if (const Constraint* const c = constraint_of(step, list[other]); c != nullptr) {
+            return said("before \"", list[other], *c);
         }
     }
     const Constraint* const checked = constraint_of(Step::check_plan, step);

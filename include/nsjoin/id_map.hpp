@@ -5,7 +5,6 @@
 #include <nsjoin/detail/contract.hpp>
 #include <nsjoin/error.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +28,21 @@ struct IdExtent {
 inline constexpr std::size_t id_map_capacity = 340;
 
 namespace detail {
+
+/// Whether the two have the same elements; <algorithm> takes long to compile.
+template <typename Element>
+[[nodiscard]] constexpr auto equal(std::span<const Element> a, std::span<const Element> b) noexcept
+    -> bool {
+    if (a.size() != b.size()) {
+        return false;
+    }
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (!(a[i] == b[i])) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /// Not constexpr: a broken map in a constant expression does not compile, and the compiler's
 /// message shows this name. At run time it ends the program, as every broken precondition does.
@@ -121,9 +135,12 @@ class IdMap {
 
     /// Whether id `inside` of the user namespace is mapped.
     [[nodiscard]] constexpr auto maps(std::uint32_t inside) const noexcept -> bool {
-        return std::any_of(extents().begin(), extents().end(), [inside](const IdExtent& e) {
-            return inside >= e.inside && inside - e.inside < e.count;
-        });
+        for (const IdExtent& e : extents()) {
+            if (inside >= e.inside && inside - e.inside < e.count) {
+                return true;
+            }
+        }
+        return false;
     }
 
     constexpr IdMap(const IdMap& other) noexcept { assign(other.extents()); }
@@ -139,8 +156,7 @@ class IdMap {
 
     [[nodiscard]] friend constexpr auto operator==(const IdMap& a, const IdMap& b) noexcept
         -> bool {
-        return std::equal(a.extents().begin(), a.extents().end(), b.extents().begin(),
-                          b.extents().end());
+        return detail::equal(a.extents(), b.extents());
     }
 
   private:
@@ -148,8 +164,10 @@ class IdMap {
 
     // Copies no more than the extents in use: a full map is 4 KiB.
     constexpr void assign(std::span<const IdExtent> extents) noexcept {
-        std::copy(extents.begin(), extents.end(), extents_.begin());
         size_ = extents.size();
+        for (std::size_t i = 0; i < size_; ++i) {
+            extents_[i] = extents[i];
+        }
     }
 
     std::array<IdExtent, id_map_capacity> extents_{};

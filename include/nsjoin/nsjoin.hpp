@@ -9,6 +9,7 @@
 #include <nsjoin/command.hpp>
 #include <nsjoin/console.hpp>
 #include <nsjoin/credentials.hpp>
+#include <nsjoin/duration.hpp>
 #include <nsjoin/error.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/fd.hpp>

@@ -3,9 +3,9 @@
 #define NSJOIN_PID_FD_HPP
 
 #include <nsjoin/detail/clock.hpp>
+#include <nsjoin/duration.hpp>
 #include <nsjoin/fd.hpp>
 
-#include <chrono>
 #include <csignal>
 #include <ctime>
 #include <poll.h>
@@ -47,7 +47,7 @@ class ExitStatus {
 class [[nodiscard]] PidFd {
   public:
     /// No limit, for wait().
-    static constexpr std::chrono::milliseconds forever{-1};
+    static constexpr Duration forever = Duration::nanoseconds(-1);
 
     /// Pins process `pid`. pidfd_open(2). Errors: ESRCH if there is none; EINVAL if `pid` is not
     /// positive or is a thread that leads no process; ENOSYS before Linux 5.3.
@@ -76,7 +76,7 @@ class [[nodiscard]] PidFd {
 
     /// Whether the process has not ended yet. poll(2).
     [[nodiscard]] auto alive() const noexcept -> bool {
-        return !ended_within(std::chrono::milliseconds{0});
+        return !ended_within(Duration{});
     }
 
     /// Sends signal `number`; 0 only checks that it could be sent. pidfd_send_signal(2).
@@ -90,14 +90,14 @@ class [[nodiscard]] PidFd {
     }
 
     /// Waits until the process, a child of the caller, ends, and takes its status. waitid(2).
-    /// `timeout` in milliseconds; forever by default. A second wait, and one after somebody else
+    /// `timeout` is forever by default, and if it is negative. A second wait, and one after somebody else
     /// took the status (a SIGCHLD handler that reaps all, or SIGCHLD ignored), is answered from
     /// the descriptor itself since Linux 6.15 (PIDFD_GET_INFO).
     /// Errors: deadline_passed; already_reaped if the status is lost; ECHILD if the process is
     /// not the caller's child.
-    [[nodiscard]] auto wait(std::chrono::milliseconds timeout = forever) const noexcept
+    [[nodiscard]] auto wait(Duration timeout = forever) const noexcept
         -> Result<ExitStatus> {
-        if (timeout >= std::chrono::milliseconds{0} && !ended_within(timeout)) {
+        if (timeout.count() >= 0 && !ended_within(timeout)) {
             return error(Step::wait, Reason::deadline_passed);
         }
         siginfo_t info{};
@@ -114,12 +114,12 @@ class [[nodiscard]] PidFd {
     }
 
   private:
-    [[nodiscard]] auto ended_within(std::chrono::milliseconds timeout) const noexcept -> bool {
+    [[nodiscard]] auto ended_within(Duration timeout) const noexcept -> bool {
         return polled_within(timeout, POLLIN);
     }
 
     /// Without events, waits until nothing but the descriptor is left of the process: POLLHUP.
-    [[nodiscard]] auto polled_within(std::chrono::milliseconds timeout, short events) const noexcept
+    [[nodiscard]] auto polled_within(Duration timeout, short events) const noexcept
         -> bool {
         const detail::Deadline deadline{timeout};
         for (;;) {
@@ -154,7 +154,7 @@ class [[nodiscard]] PidFd {
             // A child that nobody can wait for any more may not be taken apart yet: the status is
             // there when it is.
             const bool is_own = result == 0 && static_cast<pid_t>(info.ppid) == ::getpid();
-            if (!again || !is_own || !polled_within(std::chrono::seconds{1}, 0)) {
+            if (!again || !is_own || !polled_within(Duration::seconds(1), 0)) {
                 return error(Step::wait, Reason::already_reaped);
             }
         }

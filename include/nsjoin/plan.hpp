@@ -3,14 +3,13 @@
 #define NSJOIN_PLAN_HPP
 
 #include <nsjoin/credentials.hpp>
+#include <nsjoin/duration.hpp>
 #include <nsjoin/id_map.hpp>
 #include <nsjoin/namespace_fd.hpp>
 #include <nsjoin/order.hpp>
 #include <nsjoin/pid_fd.hpp>
 
-#include <algorithm>
 #include <array>
-#include <chrono>
 #include <concepts>
 #include <optional>
 #include <span>
@@ -23,8 +22,8 @@ namespace nsjoin {
 /// time_namespaces(7). Linux 5.6. The kernel refuses (ERANGE) one that makes a clock negative or
 /// brings it near its end.
 struct TimeOffsets {
-    std::chrono::nanoseconds monotonic{0};
-    std::chrono::nanoseconds boottime{0};
+    Duration monotonic{};
+    Duration boottime{};
 
     [[nodiscard]] friend constexpr auto operator==(TimeOffsets, TimeOffsets) noexcept
         -> bool = default;
@@ -74,7 +73,9 @@ class ProcessName {
     static void a_process_name_ends_with_its_only_nul() noexcept; // what the compiler then names
 
     constexpr void assign(std::string_view text) noexcept {
-        std::copy(text.begin(), text.end(), text_.begin());
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            text_[i] = text[i];
+        }
     }
 
     std::array<char, capacity + 1> text_{};
@@ -117,7 +118,7 @@ struct MountSources {
 
     [[nodiscard]] friend constexpr auto operator==(const MountSources& a,
                                                    const MountSources& b) noexcept -> bool {
-        return std::equal(a.list.begin(), a.list.end(), b.list.begin(), b.list.end());
+        return detail::equal(a.list, b.list);
     }
 };
 
@@ -156,7 +157,7 @@ struct Draft {
     int death_signal = 0;               ///< PR_SET_PDEATHSIG(2const), or 0
     ChildOf child_of = ChildOf::caller;
     /// How long the steps may take at most; zero: as long as they do.
-    std::chrono::milliseconds deadline{0};
+    Duration deadline{};
 
     /// Joins the namespace.
     auto join(const AnyNamespaceFd& space) -> Draft& {
@@ -265,12 +266,11 @@ namespace detail {
         if (source->number < 0) {
             return refused("no descriptor's number is given for the mount source ", source->path);
         }
-        const auto same = [source](const MountSource& other) {
-            return other.number == source->number;
-        };
-        if (std::any_of(list.begin(), source, same)) {
-            return refused("another one has the descriptor's number of the mount source ",
-                           source->path);
+        for (auto other = list.begin(); other != source; ++other) {
+            if (other->number == source->number) {
+                return refused("another one has the descriptor's number of the mount source ",
+                               source->path);
+            }
         }
     }
     return {};
@@ -289,7 +289,7 @@ namespace detail {
         return out_of_range("a signal is 1 to 64, not ", draft.death_signal);
     }
     if (draft.deadline.count() < 0) {
-        return out_of_range("a deadline is positive, not (ms) ", draft.deadline.count());
+        return out_of_range("a deadline is positive, not (ms) ", draft.deadline.count() / 1'000'000);
     }
     if (const Result<void> sources = check_mount_sources(draft); !sources) {
         return sources;
@@ -527,7 +527,7 @@ class [[nodiscard]] JoinPlan {
     }
 
     /// How long all the steps may take; after that the call fails and nothing is left.
-    [[nodiscard]] auto deadline(std::chrono::milliseconds limit) const {
+    [[nodiscard]] auto deadline(Duration limit) const {
         return say<detail::said_deadline>([limit](Draft& draft) { draft.deadline = limit; });
     }
 

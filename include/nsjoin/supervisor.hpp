@@ -9,7 +9,6 @@
 #include <nsjoin/pipe.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <dirent.h>
 #include <optional>
 #include <spawn.h>
@@ -30,7 +29,7 @@ struct SupervisorOptions {
     std::vector<std::string> arguments{"embed"}; ///< all of them, its name the first
     std::vector<std::string> environment{};      ///< all of it, as NAME=VALUE
     LogLevel log_level = LogLevel::warning;      ///< the least important that is wanted
-    std::chrono::milliseconds deadline{0};       ///< until the child is ready; zero: none
+    Duration deadline{};                         ///< until the child is ready; zero: none
     void (*log)(LogLevel level, std::string_view text) = nullptr; ///< gets each line, if not null
 };
 
@@ -315,7 +314,7 @@ inline void reap_untold(const std::vector<pid_t>& before, ino_t pipe_inode) {
         if (holds_socket(pid, pipe_inode)) {
             (void)child->send_signal(SIGKILL);
         }
-        (void)child->wait(std::chrono::seconds{1});
+        (void)child->wait(Duration::seconds(1));
     }
 }
 

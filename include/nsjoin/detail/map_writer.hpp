@@ -75,10 +75,10 @@ class MapText {
         if (directory.empty() || directory.size() + name.size() + 2 > path.size()) {
             continue;
         }
-        char* next = std::copy(directory.begin(), directory.end(), path.data());
-        *next++ = '/'; // NOLINT(*-pointer-arithmetic)
-        next = std::copy(name.begin(), name.end(), next);
-        *next = '\0';
+        std::memcpy(path.data(), directory.data(), directory.size());
+        path[directory.size()] = '/';
+        std::memcpy(&path[directory.size() + 1], name.data(), name.size());
+        path[directory.size() + 1 + name.size()] = '\0';
         if (::access(path.data(), X_OK) == 0) {
             return true;
         }

@@ -6,8 +6,6 @@
 #include <nsjoin/detail/steps.hpp>
 #include <nsjoin/detail/text.hpp>
 
-#include <algorithm>
-
 // How a child becomes the program of a Command. All of it runs between clone and exec, perhaps on
 // the caller's memory: system calls only, nothing of the caller's is written.
 
@@ -29,6 +27,23 @@ inline constexpr long close_range_number = 436;
 /// How many descriptors a command passes at most.
 inline constexpr std::size_t max_passed = 256;
 
+[[nodiscard]] inline auto count_passed_as(const Command& command, int number) noexcept -> int {
+    int count = 0;
+    for (const PassedFd& passed : command.descriptors) {
+        count += passed.to == number ? 1 : 0;
+    }
+    return count;
+}
+
+[[nodiscard]] inline auto is_passed_from(const Command& command, int number) noexcept -> bool {
+    for (const PassedFd& passed : command.descriptors) {
+        if (passed.from.get() == number) {
+            return true;
+        }
+    }
+    return command.program.file().get() == number;
+}
+
 /// What can be found wrong with a command before there is a process.
 [[nodiscard]] inline auto check_command(const Command& command) noexcept -> Result<void> {
     const auto wrong = [](std::string_view what) {
@@ -47,10 +62,7 @@ inline constexpr std::size_t max_passed = 256;
         if (!passed.from.ok() || passed.to < 0) {
             return wrong("a passed descriptor is negative");
         }
-        const auto same = [&passed](const PassedFd& other) {
-            return other.to == passed.to;
-        };
-        if (std::count_if(command.descriptors.begin(), command.descriptors.end(), same) != 1) {
+        if (count_passed_as(command, passed.to) != 1) {
             Subject subject{"two descriptors are passed as "};
             return wrong(subject.append(std::int64_t{passed.to}).view());
         }
@@ -68,11 +80,7 @@ struct Kept {
 [[nodiscard]] inline auto copy_from_console(Run& run, const Command& command) noexcept
     -> Result<void> {
     for (int number = 0; run.plan.console.ok() && number <= STDERR_FILENO; ++number) {
-        const auto is_passed = [number](const PassedFd& passed) {
-            return passed.from.get() == number;
-        };
-        if (command.program.file().get() != number &&
-            std::none_of(command.descriptors.begin(), command.descriptors.end(), is_passed)) {
+        if (!is_passed_from(command, number)) {
             continue;
         }
         const long copy = call(SYS_fcntl, number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -97,11 +105,18 @@ struct Kept {
 [[nodiscard]] inline auto above_all(const Run& run, const Command& command,
                                     const Kept& kept) noexcept -> int {
     const Draft& plan = run.plan;
-    int highest = std::max({STDERR_FILENO, kept.executable, kept.errors, run.cgroup_procs.get(),
-                            run.caller_pidfd.get(), plan.console.get(), plan.root.get(),
-                            plan.working_directory.get()});
+    int highest = STDERR_FILENO;
+    const auto consider = [&highest](int number) {
+        highest = number > highest ? number : highest;
+    };
+    for (const int number :
+         {kept.executable, kept.errors, run.cgroup_procs.get(), run.caller_pidfd.get(),
+          plan.console.get(), plan.root.get(), plan.working_directory.get()}) {
+        consider(number);
+    }
     for (const PassedFd& passed : command.descriptors) {
-        highest = std::max({highest, number_of(run, passed.from), passed.to});
+        consider(number_of(run, passed.from));
+        consider(passed.to);
     }
     return highest + 1;
 }
@@ -135,9 +150,8 @@ struct Kept {
                                            Kept& kept) noexcept -> long {
     const int above = above_all(run, command, kept);
     const auto& list = command.descriptors;
-    const auto is_taken = [&list](int number) {
-        return std::any_of(list.begin(), list.end(),
-                           [number](const PassedFd& passed) { return passed.to == number; });
+    const auto is_taken = [&command](int number) {
+        return count_passed_as(command, number) != 0;
     };
     for (int* const number : {&kept.executable, &kept.errors}) {
         if (*number >= 0 && is_taken(*number)) {
@@ -149,10 +163,11 @@ struct Kept {
         }
     }
     // Where one comes from a number that another one takes, all are moved out of the way first.
-    const bool crossed = std::any_of(list.begin(), list.end(), [&](const PassedFd& passed) {
+    bool crossed = false;
+    for (const PassedFd& passed : list) {
         const int number = number_of(run, passed.from);
-        return number != passed.to && is_taken(number);
-    });
+        crossed = crossed || (number != passed.to && is_taken(number));
+    }
     std::array<int, max_passed> from{};
     for (std::size_t i = 0; i < list.size(); ++i) {
         const int number = number_of(run, list[i].from);
@@ -176,8 +191,7 @@ inline void close_between(unsigned first, unsigned last) noexcept {
     }
     rlimit limit{};
     (void)call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &limit);
-    const auto end = static_cast<unsigned>(std::min<rlim_t>(limit.rlim_cur, every_descriptor));
-    for (unsigned fd = first; fd <= last && fd < end; ++fd) {
+    for (unsigned fd = first; fd <= last && fd < limit.rlim_cur; ++fd) {
         close_once(static_cast<int>(fd));
     }
 }
@@ -189,7 +203,7 @@ inline void close_others(const Command& command, const Kept& kept) noexcept {
         unsigned next = every_descriptor;
         const auto consider = [&](int fd) {
             if (fd >= 0 && static_cast<unsigned>(fd) >= first) {
-                next = std::min(next, static_cast<unsigned>(fd));
+                next = static_cast<unsigned>(fd) < next ? static_cast<unsigned>(fd) : next;
             }
         };
         consider(kept.executable);

@@ -7,7 +7,6 @@
 #include <nsjoin/detail/join_calls.hpp>
 #include <nsjoin/plan.hpp>
 
-#include <chrono>
 #include <cstring>
 #include <poll.h>
 #include <sys/mman.h>

@@ -50,10 +50,9 @@ namespace nsjoin::detail {
 
 /// One line a clock, as time_namespaces(7) has it: name, seconds, nanoseconds from 0 to 10^9 - 1.
 inline void append_offset(Subject& text, std::string_view clock,
-                          std::chrono::nanoseconds offset) noexcept {
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(offset);
-    text.append(clock).append(std::int64_t{seconds.count()}).append(" ");
-    text.append(std::int64_t{(offset - seconds).count()}).append("\n");
+                          Duration offset) noexcept {
+    const SecondsAndRest parts = split(offset);
+    text.append(clock).append(parts.seconds).append(" ").append(parts.nanoseconds).append("\n");
 }
 
 [[nodiscard]] inline auto write_time_offsets(const Run& run) noexcept -> Result<void> {
