@@ -3,6 +3,7 @@
 // main does, the environment says.
 #include <nsjoin/constructor.hpp>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

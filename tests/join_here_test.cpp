@@ -4,6 +4,8 @@
 #include "engine_support.hpp"
 
 #include <atomic>
+#include <filesystem>
+#include <sys/prctl.h>
 #include <thread>
 
 using nsjoin::Kind;
@@ -190,7 +192,126 @@ TEST_CASE("a visit is moved, ended early, and begun inside another one") {
           }) == 0);
 }
 
-TEST_CASE("a kind that a thread can't join and leave is refused, with the reason") {
+TEST_CASE("a process with one thread visits mount, pid and time too, and comes back to its root") {
+    const support::Container container{nsjoin::all_kinds};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(::chdir("/usr") == 0);
+              const support::CallerState state;
+              const support::Spaces before = support::spaces_of("self");
+              const support::Spaces wanted = support::spaces_of(container.pid());
+              const std::string mounts = support::slurp("/proc/self/mountinfo");
+              {
+                  const auto home =
+                      nsjoin::Home<Kind::mount, Kind::pid, Kind::time, Kind::net>::open();
+                  CHILD_CHECK(home);
+                  for (int round = 0; round < 3; ++round) {
+                      const auto visit = nsjoin::join_here(*home, *target);
+                      CHILD_CHECK(visit);
+                      const int inside = support::run_in_child([&] {
+                          const auto joined = Kind::mount | Kind::pid | Kind::time | Kind::net;
+                          return support::differing(support::spaces_of("self"), wanted) ==
+                                         (KindSet{nsjoin::all_kinds} - joined)
+                                     ? 0
+                                     : 1;
+                      });
+                      CHILD_CHECK(inside == 0);
+                  }
+              }
+              CHILD_CHECK(support::spaces_of("self") == before);
+              CHILD_CHECK(support::slurp("/proc/self/mountinfo") == mounts);
+              CHILD_CHECK(std::filesystem::current_path() == "/usr");
+              CHILD_CHECK(support::run_in_child([&] {
+                              return support::spaces_of("self") == before ? 0 : 1;
+                          }) == 0);
+              CHILD_CHECK(state.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("with several threads, mount and time are refused, and pid is the calling thread's") {
+    const support::Container container{Kind::mount | Kind::pid | Kind::net};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    CHECK(support::run_in_child([&] {
+              const auto home = nsjoin::Home<Kind::mount, Kind::net>::open();
+              CHILD_CHECK(home);
+              const std::string mounts = support::slurp("/proc/self/mountinfo");
+              std::atomic<bool> end{false};
+              std::thread other{[&] {
+                  while (!end) {
+                      std::this_thread::yield();
+                  }
+              }};
+              // setns(pidfd, mnt | net) would move the root of the other thread as well.
+              const bool refused =
+                  support::fails_with(nsjoin::join_here(*home, *target), Step::join_here,
+                                      Reason::many_threads) &&
+                  support::fails_with(nsjoin::Home<Kind::time>::open(), Step::join_here,
+                                      Reason::many_threads) &&
+                  support::fails_with(nsjoin::join_for_good(*target, nsjoin::kinds<Kind::net>),
+                                      Step::join_here, Reason::many_threads);
+              const std::string wanted = support::namespace_link(std::to_string(container.pid()), "pid");
+              bool moved = false;
+              {
+                  const auto pids = nsjoin::Home<Kind::pid>::open();
+                  const auto visit = pids ? nsjoin::join_here(*pids, *target)
+                                          : tl::unexpected<nsjoin::Error>{pids.error()};
+                  moved = visit && own_link("pid_for_children") == wanted &&
+                          support::namespace_link("self", "pid_for_children") != wanted;
+              }
+              moved = moved && own_link("pid_for_children") == own_link("pid");
+              end = true;
+              other.join();
+              CHILD_CHECK(refused);
+              CHILD_CHECK(moved);
+              CHILD_CHECK(support::slurp("/proc/self/mountinfo") == mounts);
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("for good: all kinds by one call, as root inside, and not dumpable") {
+    const auto inside = [](const nsjoin::PidFd& target, const support::Spaces& wanted) {
+        CHILD_CHECK(nsjoin::join_for_good(target, nsjoin::all_kinds));
+        CHILD_CHECK(::getuid() == 0);
+        CHILD_CHECK(::prctl(PR_GET_DUMPABLE) == 0);
+        return support::run_in_child([&] {
+            const support::Spaces now = support::spaces_of("self");
+            return support::differing(now, wanted).empty() && ::getppid() == 0 ? 0 : 1;
+        });
+    };
+    const auto join = [&inside](KindSet kinds) {
+        const support::Container container{kinds};
+        const auto target = nsjoin::PidFd::open(container.pid());
+        CHILD_CHECK(target);
+        const support::Spaces wanted = support::spaces_of(container.pid());
+        return support::run_in_child([&] { return inside(*target, wanted); });
+    };
+    CHECK(join(nsjoin::all_kinds) == 0);
+    // Its user namespace is the caller's own, which the kernel refuses to join.
+    CHECK(join(KindSet{nsjoin::all_kinds} - Kind::user) == 0);
+    CHECK(support::as_user(1000, [&] { return join(nsjoin::all_kinds); }) == 0);
+}
+
+TEST_CASE("for good: after an error all is as before") {
+    CHECK(support::run_in_child([] {
+              const support::Container container{nsjoin::all_kinds};
+              const auto target = nsjoin::PidFd::open(container.pid());
+              CHILD_CHECK(target);
+              return support::as_user(1000, [&] {
+                  const support::CallerState state;
+                  const auto refused = nsjoin::join_for_good(*target, nsjoin::all_kinds);
+                  CHILD_CHECK(!refused);
+                  CHILD_CHECK(refused.error().code == EPERM);
+                  CHILD_CHECK(explain(refused.error()).find("pid ") != std::string::npos);
+                  CHILD_CHECK(state.holds());
+                  return 0;
+              });
+          }) == 0);
+}
+
+TEST_CASE("a kind that the home lacks is refused, with the reason") {
     const auto home = nsjoin::Home<Kind::net, Kind::uts>::open();
     REQUIRE(home);
     const support::Spaces before = support::spaces_of("thread-self");
@@ -201,7 +322,7 @@ TEST_CASE("a kind that a thread can't join and leave is refused, with the reason
         if (kind == Kind::net || kind == Kind::uts) {
             CHECK(visit);
         } else {
-            CHECK(support::fails_with(visit, Step::join_here, Reason::not_by_a_thread));
+            CHECK(support::fails_with(visit, Step::join_here, Reason::no_way_back));
         }
     }
     CHECK(support::spaces_of("thread-self") == before);

@@ -54,7 +54,8 @@ namespace detail {
     return text;
 }
 
-[[nodiscard]] inline auto creates(const Run& run, Step step) noexcept -> bool {
+template <Scope S>
+[[nodiscard]] auto creates(const Run<S>& run, Step step) noexcept -> bool {
     for (const Kind kind : run.plan.created) {
         if (create_step(kind) == step) {
             return true;
@@ -63,14 +64,16 @@ namespace detail {
     return false;
 }
 
-[[nodiscard]] inline auto joins(const Run& run, Step step) noexcept -> bool {
+template <Scope S>
+[[nodiscard]] auto joins(const Run<S>& run, Step step) noexcept -> bool {
     return is_join(step) &&
            run.joining.contains(static_cast<Kind>(static_cast<unsigned>(step) -
                                                   static_cast<unsigned>(Step::join_user)));
 }
 
 /// Whether the child sets, in this step, an id or the groups.
-[[nodiscard]] inline auto sets_ids(const Run& run, Step step) noexcept -> bool {
+template <Scope S>
+[[nodiscard]] auto sets_ids(const Run<S>& run, Step step) noexcept -> bool {
     if (run.ids == nullptr) {
         return false;
     }
@@ -87,20 +90,23 @@ namespace detail {
 }
 
 /// Whether the child, or the program's process, is the first one, and joins by itself.
-[[nodiscard]] inline auto first_is_child(const Run& run) noexcept -> bool {
+template <Scope S>
+[[nodiscard]] auto first_is_child(const Run<S>& run) noexcept -> bool {
     return child_is_first(run.route.joiner) || run.one_process;
 }
 
 /// Whether the first process runs on the caller's memory.
-[[nodiscard]] inline auto shares_callers_memory(const Run& run) noexcept -> bool {
+template <Scope S>
+[[nodiscard]] auto shares_callers_memory(const Run<S>& run) noexcept -> bool {
     const bool program = run.executes && !run.reports;
     return run.route.joiner == Joiner::shares_memory ||
            (program && run.route.joiner == Joiner::none);
 }
 
 /// Whether this run has that step.
-[[nodiscard]] inline auto has_step(const Run& run, Step step) noexcept -> bool {
-    const Draft& plan = run.plan;
+template <Scope S>
+[[nodiscard]] auto has_step(const Run<S>& run, Step step) noexcept -> bool {
+    const auto& plan = run.plan;
     if (is_join(step)) {
         return joins(run, step);
     }
@@ -221,7 +227,8 @@ class StepList {
 };
 
 /// What the clone that makes the child creates, it creates there and then.
-inline void move_to_clone(StepList& list, const Run& run) {
+template <Scope S>
+void move_to_clone(StepList& list, const Run<S>& run) {
     std::size_t place = list.find(Step::make_child);
     for (const Step step : order(UserRights::taken)) {
         bool by_clone = false;
@@ -235,7 +242,8 @@ inline void move_to_clone(StepList& list, const Run& run) {
 }
 
 /// The child is made first where it does what else a joiner does.
-inline void move_child_first(StepList& list, const Run& run) {
+template <Scope S>
+void move_child_first(StepList& list, const Run<S>& run) {
     const auto is_first = [](Step step) {
         return facts(step).actor == Actor::first && step < Step::make_child;
     };
@@ -249,7 +257,8 @@ inline void move_child_first(StepList& list, const Run& run) {
     }
 }
 
-[[nodiscard]] inline auto steps_of(const Run& run) -> StepList {
+template <Scope S>
+[[nodiscard]] auto steps_of(const Run<S>& run) -> StepList {
     StepList list;
     bool joined = false;
     for (const Step step : order(UserRights::taken)) {
@@ -285,8 +294,9 @@ inline void move_child_first(StepList& list, const Run& run) {
 }
 
 /// What no constraint of the table says, as it is so in this run only.
-[[nodiscard]] inline auto reason_of_run(const Run& run, Step step) noexcept -> std::string_view {
-    const Route& route = run.route;
+template <Scope S>
+[[nodiscard]] auto reason_of_run(const Run<S>& run, Step step) noexcept -> std::string_view {
+    const auto& route = run.route;
     switch (step) {
     case Step::set_oom_score_adj:
         return route.oom_by_caller ? "after \"make the child\": in the new user namespace it could "
@@ -327,7 +337,8 @@ inline void move_child_first(StepList& list, const Run& run) {
 
 /// Why the step stands where it does: the constraint with the nearest step before it that this run
 /// has, or else with the nearest one after it.
-[[nodiscard]] inline auto reason_for_place(const Run& run, const StepList& list, Step step)
+template <Scope S>
+[[nodiscard]] auto reason_for_place(const Run<S>& run, const StepList& list, Step step)
     -> std::string {
     if (const std::string_view own = reason_of_run(run, step); !own.empty()) {
         return std::string{own};
@@ -358,8 +369,9 @@ inline void move_child_first(StepList& list, const Run& run) {
     return checked != nullptr ? said("after \"", Step::check_plan, *checked) : std::string{};
 }
 
-[[nodiscard]] inline auto process_name(const Run& run, Step step) noexcept -> std::string_view {
-    const Route& route = run.route;
+template <Scope S>
+[[nodiscard]] auto process_name(const Run<S>& run, Step step) noexcept -> std::string_view {
+    const auto& route = run.route;
     const std::string_view first = route.joiner == Joiner::caller_itself ? "caller"
                                    : first_is_child(run)                 ? "child"
                                                                          : "joiner";
@@ -387,7 +399,8 @@ inline void move_child_first(StepList& list, const Run& run) {
 }
 
 /// The clone that makes a process, with the flags that say what kind of process it is.
-[[nodiscard]] inline auto describe_clone(const Run& run, Step step) -> std::string {
+template <Scope S>
+[[nodiscard]] auto describe_clone(const Run<S>& run, Step step) -> std::string {
     const bool program = run.executes && !run.reports;
     const bool first = step == Step::make_joiner || first_is_child(run);
     std::string flags;
@@ -411,7 +424,8 @@ inline void move_child_first(StepList& list, const Run& run) {
 }
 
 /// The system call of a step, where the run knows it better than the table.
-[[nodiscard]] inline auto system_call(const Run& run, Step step) -> std::string {
+template <Scope S>
+[[nodiscard]] auto system_call(const Run<S>& run, Step step) -> std::string {
     if (step == Step::make_joiner || step == Step::make_child) {
         return describe_clone(run, step);
     }
@@ -435,7 +449,8 @@ inline void move_child_first(StepList& list, const Run& run) {
 }
 
 /// One call that joins, as "setns(pidfd of 4711, user | mnt)".
-[[nodiscard]] inline auto describe_call(const Run& run, const JoinCall& join) -> std::string {
+template <Scope S>
+[[nodiscard]] auto describe_call(const Run<S>& run, const JoinCall& join) -> std::string {
     const JoinSource& source = run.plan.source(*join.kinds.begin());
     const bool by_pidfd = join.fd == source.fd.get() && source.from == JoinSource::From::target;
     std::string text{"setns("};
@@ -445,7 +460,8 @@ inline void move_child_first(StepList& list, const Run& run) {
 }
 
 /// Why a call that joins stands where it does.
-[[nodiscard]] inline auto reason_for_call(const Run& run, const StepList& list,
+template <Scope S>
+[[nodiscard]] auto reason_for_call(const Run<S>& run, const StepList& list,
                                           const JoinCall& join, bool user_before) -> std::string {
     if (join.kinds.size() > 1 && !join.kinds.contains(Kind::user)) {
         return "one call, all or nothing: there is no order among them";
@@ -481,7 +497,8 @@ inline void append_entry(std::string& text, std::string_view label, std::string_
 }
 
 /// The calls that join, each with the reason for its place; with `number`, as numbered steps.
-inline void explain_calls(std::string& text, const Run& run, const StepList& list,
+template <Scope S>
+void explain_calls(std::string& text, const Run<S>& run, const StepList& list,
                           const JoinCalls& calls, int* number) {
     const std::string who = std::string{process_name(run, Step::join_user)} + ": ";
     bool user_before = false;
@@ -493,7 +510,8 @@ inline void explain_calls(std::string& text, const Run& run, const StepList& lis
     }
 }
 
-inline void explain_joins(std::string& text, const Run& run, const StepList& list, int& number) {
+template <Scope S>
+void explain_joins(std::string& text, const Run<S>& run, const StepList& list, int& number) {
     explain_calls(text, run, list, run.calls, &number);
     bool several = false;
     for (const JoinCall& join : run.calls.view()) {
@@ -508,7 +526,8 @@ inline void explain_joins(std::string& text, const Run& run, const StepList& lis
 }
 
 /// One call for each source of the plan, of which nothing is known.
-inline void add_calls_unseen(Run& run) noexcept {
+template <Scope S>
+void add_calls_unseen(Run<S>& run) noexcept {
     if (const BorrowedFd target = single_target(run.plan); target.ok()) {
         run.calls.add({target.get(), run.joining});
         return;
@@ -519,7 +538,8 @@ inline void add_calls_unseen(Run& run) noexcept {
 }
 
 /// Looks at what is to be joined, and decides as join_and_clone() does. Changes nothing.
-[[nodiscard]] inline auto decide(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto decide(Run<S>& run) noexcept -> Result<void> {
     Result<void> looked = run.candidates.look(run.plan);
     run.joining = looked ? run.candidates.differing() : run.plan.joined();
     if (looked) {
@@ -535,7 +555,8 @@ inline void add_calls_unseen(Run& run) noexcept {
 }
 
 /// A run that is decided, in words.
-[[nodiscard]] inline auto explain_run(const Run& run, const Result<void>& looked) -> std::string {
+template <Scope S>
+[[nodiscard]] auto explain_run(const Run<S>& run, const Result<void>& looked) -> std::string {
     std::string text{"join "};
     text.append(run.joining.empty() ? "nothing" : names_of(run.joining));
     const KindSet same = run.plan.joined() - run.joining;
@@ -570,8 +591,9 @@ inline void add_calls_unseen(Run& run) noexcept {
 /// A plan in words: each step in its order, which process does it, the system call and the reason
 /// for its place. Asks the kernel what join_and_clone() would ask (which of the namespaces differ
 /// from the caller's, who owns them), and does nothing. Allocates.
-[[nodiscard]] inline auto explain(const Plan& plan) -> std::string {
-    detail::Run run{plan.parts()};
+template <Scope S = Scope::everything>
+[[nodiscard]] auto explain(const Plan& plan) -> std::string {
+    detail::Run<S> run{plan.parts()};
     const Result<void> looked = detail::decide(run);
     return detail::explain_run(run, looked);
 }

@@ -40,6 +40,20 @@ class [[nodiscard]] Side {
     std::optional<PidFd> child_;
 };
 
+namespace detail {
+
+[[nodiscard]] inline auto to_side(const Result<Outcome>& result) noexcept -> Result<Side> {
+    if (!result) {
+        return tl::unexpected<Error>{result.error()};
+    }
+    if (result->pid == 0) {
+        return Side{};
+    }
+    return Side{PidFd{OwnedFd{result->pidfd}, result->pid}};
+}
+
+} // namespace detail
+
 /// Joins, creates, and makes a child that is in all of it: what the plan says. Like fork(2), it
 /// returns twice: in the caller when the child has done every step, and then in the child.
 ///
@@ -58,15 +72,17 @@ class [[nodiscard]] Side {
 /// System calls: setns(2), clone3(2), unshare(2) and what the steps need; explain() lists them.
 /// Linux 5.3; each newer call has a fall-back. Errors: the failed step, with what it was done to
 /// and why.
-[[nodiscard]] inline auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
-    Result<detail::Outcome> result = detail::run_plan(plan.parts());
-    if (!result) {
-        return tl::unexpected<Error>{result.error()};
-    }
-    if (result->pid == 0) {
-        return Side{};
-    }
-    return Side{PidFd{OwnedFd{result->pidfd}, result->pid}};
+template <Scope S = Scope::everything>
+[[nodiscard]] auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
+    return detail::to_side(detail::run_plan<S>(plan.parts()));
+}
+
+/// The same with a plan of the compiler's: what such a plan can't say is not compiled.
+template <unsigned Joined, unsigned Created, unsigned Said>
+[[nodiscard]] auto join_and_clone(const JoinPlan<Joined, Created, Said>& plan) noexcept
+    -> Result<Side> {
+    constexpr Scope scope = JoinPlan<Joined, Created, Said>::scope;
+    return detail::to_side(detail::run_plan<scope>(plan.parts()));
 }
 
 } // namespace nsjoin

@@ -2,43 +2,98 @@
 #ifndef NSJOIN_JOIN_HERE_HPP
 #define NSJOIN_JOIN_HERE_HPP
 
+#include <nsjoin/credentials.hpp>
+#include <nsjoin/detail/clone.hpp>
 #include <nsjoin/detail/contract.hpp>
 #include <nsjoin/namespace_fd.hpp>
 #include <nsjoin/pid_fd.hpp>
 
 #include <array>
+#include <sys/prctl.h>
 #include <utility>
 
 namespace nsjoin {
 
 namespace detail {
 
-/// The kinds that a thread can join alone and leave again. Of the others, user and time want a
-/// process with one thread, and the way back from a user namespace needs rights that it took away;
-/// mount moves the root and working directory that the threads share, for good; pid moves only
-/// children. setns(2).
-[[nodiscard]] constexpr auto is_of_a_thread(Kind kind) noexcept -> bool {
-    return kind == Kind::net || kind == Kind::ipc || kind == Kind::uts || kind == Kind::cgroup;
+/// Whether only a process with one thread can visit these kinds: mount moves the root and working
+/// directory, which threads share, and the kernel does not always refuse it (setns(2) of mnt and
+/// net by one call moves those of all threads); time is refused by the kernel.
+[[nodiscard]] constexpr auto wants_one_thread(KindSet kinds) noexcept -> bool {
+    return kinds.intersects(Kind::mount | Kind::time);
 }
 
 template <Kind... Ks>
-constexpr void check_kinds_of_a_thread() noexcept {
+constexpr void check_kinds_with_a_way_back() noexcept {
     static_assert(sizeof...(Ks) != 0, "nsjoin: name the kinds to join");
-    static_assert((is_of_a_thread(Ks) && ...),
-                  "nsjoin: a thread can't join and leave a user, mount, pid or time namespace by "
-                  "itself: use join_and_exec() or join_and_clone()");
+    static_assert(((Ks != Kind::user) && ...),
+                  "nsjoin: there is no way back from a user namespace, which takes the rights for "
+                  "it away: use join_and_exec() or join_and_clone(), or join_for_good()");
 }
 
 /// Its address tells one thread from another, without a system call.
 inline thread_local char thread_marker = 0; // NOLINT(*-non-const-global-variables)
 
-/// setns(2) back, for each of the kinds. All are tried.
-[[nodiscard]] inline auto go_back(const std::array<OwnedFd, kind_count>& homes,
-                                  KindSet kinds) noexcept -> Result<void> {
+/// Where a thread is at home.
+struct HomeFds {
+    std::array<OwnedFd, kind_count> spaces;
+    OwnedFd root; ///< with the mount namespace only, as is the next
+    OwnedFd working_directory;
+};
+
+/// Opens the calling thread's own namespace of the kind; where only its children are moved, theirs.
+[[nodiscard]] inline auto open_home(Kind kind) noexcept -> Result<AnyNamespaceFd> {
+    if (facts(kind).children_name.empty()) {
+        return AnyNamespaceFd::own(kind);
+    }
+    auto of_children = AnyNamespaceFd::own_for_children(kind);
+    if (kind == Kind::pid || !of_children) {
+        return of_children;
+    }
+    // setns(2) moves the caller and its later children together, so they must be together now.
+    const auto own = AnyNamespaceFd::own(kind);
+    const Result<bool> together = own ? is_same(*own, *of_children) : Result<bool>{false};
+    if (!together || !*together) {
+        return fail(Step::go_back, Reason::no_way_back,
+                    "the caller's children are in another time namespace");
+    }
+    return of_children;
+}
+
+[[nodiscard]] inline auto open_home(KindSet kinds, HomeFds& home) noexcept -> Result<void> {
+    if (wants_one_thread(kinds) && has_threads()) {
+        return fail(Step::join_here, Reason::many_threads);
+    }
+    for (const Kind kind : kinds) {
+        auto own = open_home(kind);
+        if (!own) {
+            return tl::unexpected<Error>{own.error()};
+        }
+        home.spaces[static_cast<std::size_t>(kind)] = own->release();
+    }
+    if (kinds.contains(Kind::mount)) {
+        home.root.reset(static_cast<int>(open_at(AT_FDCWD, "/", O_PATH | O_DIRECTORY)));
+        home.working_directory.reset(
+            static_cast<int>(open_at(AT_FDCWD, ".", O_PATH | O_DIRECTORY)));
+        if (!home.root.ok() || !home.working_directory.ok()) {
+            return fail(Step::go_back, errno, "the root or working directory");
+        }
+    }
+    return {};
+}
+
+/// setns(2) back, for each of the kinds. All are tried. With the mount namespace, the root and
+/// working directory come back too.
+[[nodiscard]] inline auto go_back(const HomeFds& home, KindSet kinds) noexcept -> Result<void> {
     Result<void> done;
     for (const Kind kind : kinds) {
-        const int home = homes[static_cast<std::size_t>(kind)].get();
-        const long result = call(SYS_setns, home, facts(kind).clone_flag);
+        const int space = home.spaces[static_cast<std::size_t>(kind)].get();
+        long result = call(SYS_setns, space, facts(kind).clone_flag);
+        if (kind == Kind::mount && result == 0) {
+            result = call(SYS_fchdir, home.root.get());
+            result = result == 0 ? call(SYS_chroot, ".") : result;
+            result = result == 0 ? call(SYS_fchdir, home.working_directory.get()) : result;
+        }
         if (result < 0) {
             done = fail(Step::go_back, static_cast<int>(-result), facts(kind).name);
         }
@@ -49,27 +104,27 @@ inline thread_local char thread_marker = 0; // NOLINT(*-non-const-global-variabl
 } // namespace detail
 
 /// The namespaces of some kinds that the calling thread is in, to go back to. Open it once, and
-/// visit as many others as there are. Owns a descriptor a kind. It must outlive its visits.
+/// visit as many others as there are. Owns a descriptor a kind, and with the mount namespace two
+/// more, for the root and the working directory. It must outlive its visits.
+///
+/// net, ipc, uts and cgroup can be visited by any thread, alone. So can pid, where only what is
+/// forked meanwhile is in the namespace, and no thread can be made. mount and time can be visited
+/// by a process with one thread. Kind::user does not compile: from there nobody comes back.
 template <Kind... Ks>
 class [[nodiscard]] Home {
   public:
     static constexpr Kinds<Ks...> kinds{};
 
-    /// The calling thread's own. Errors: those of AnyNamespaceFd::own; and who has not the rights
-    /// to come back does not leave: EPERM without CAP_SYS_ADMIN over their owner, which setns(2)
-    /// into the very namespaces that the thread is in tells.
+    /// The calling thread's own. Errors: those of AnyNamespaceFd::own; many_threads with mount or
+    /// time; no_way_back if the caller's children are in another time namespace; and who has not
+    /// the rights to come back does not leave: EPERM without CAP_SYS_ADMIN over their owner, which
+    /// setns(2) into the very namespaces that the thread is in tells.
     [[nodiscard]] static auto open() noexcept -> Result<Home> {
-        detail::check_kinds_of_a_thread<Ks...>();
+        detail::check_kinds_with_a_way_back<Ks...>();
         Home home;
-        for (const Kind kind : kinds.set) {
-            auto own = AnyNamespaceFd::own(kind);
-            if (!own) {
-                return tl::unexpected<Error>{own.error()};
-            }
-            home.own_[static_cast<std::size_t>(kind)] = own->release();
-        }
-        Result<void> there = home.go_back(kinds);
-        return there ? Result<Home>{std::move(home)} : tl::unexpected<Error>{there.error()};
+        Result<void> done = detail::open_home(kinds, home.own_);
+        done = done ? home.go_back(kinds) : done;
+        return done ? Result<Home>{std::move(home)} : tl::unexpected<Error>{done.error()};
     }
 
     /// Moves the calling thread back into those of the namespaces. Errors: those of setns(2), of
@@ -81,7 +136,7 @@ class [[nodiscard]] Home {
   private:
     Home() noexcept = default;
 
-    std::array<OwnedFd, kind_count> own_;
+    detail::HomeFds own_;
 };
 
 /// The calling thread's stay in other namespaces. Its end is the way back, which is never left out
@@ -130,6 +185,13 @@ namespace detail {
 template <Kind... Ks>
 [[nodiscard]] auto visit(const Home<Ks...>& home, BorrowedFd where, KindSet kinds,
                          std::string_view subject) noexcept -> Result<Visit<Ks...>> {
+    if (wants_one_thread(kinds)) {
+        if (has_threads()) {
+            return fail(Step::join_here, Reason::many_threads, subject);
+        }
+        // Another process may share the root and working directory (CLONE_FS): they stay its own.
+        (void)call(SYS_unshare, clone_fs);
+    }
     const long result = call(SYS_setns, where.get(), kinds.clone_flags());
     if (result < 0) {
         return fail(Step::join_here, static_cast<int>(-result), subject);
@@ -140,24 +202,26 @@ template <Kind... Ks>
 } // namespace detail
 
 /// Moves the calling thread, and no other, into the namespace, until the result ends. The other
-/// threads, the process's ids, root and working directory stay as they are. setns(2), Linux 3.0.
-/// Errors: EPERM without CAP_SYS_ADMIN over the namespace's owner and in the own user namespace.
+/// threads and the process's ids stay as they are; so do root and working directory, but in a mount
+/// namespace they are its root. setns(2), Linux 3.0.
+/// Errors: EPERM without CAP_SYS_ADMIN over the namespace's owner and in the own user namespace;
+/// many_threads with mount or time.
 template <Kind K, Kind... Ks>
 [[nodiscard]] auto join_here(const Home<Ks...>& home, const NamespaceFd<K>& space) noexcept
     -> Result<Visit<Ks...>> {
-    detail::check_kinds_of_a_thread<K>();
+    detail::check_kinds_with_a_way_back<K>();
     static_assert(((K == Ks) || ...), "nsjoin: the Home to go back to lacks this kind");
     return detail::visit(home, space.fd(), K, facts(K).name);
 }
 
-/// The same with a kind that is known only at run time. Errors: also not_by_a_thread for a kind
-/// that a thread can't join, or that `home` lacks.
+/// The same with a kind that is known only at run time. Errors: also no_way_back for a kind that
+/// `home` lacks.
 template <Kind... Ks>
 [[nodiscard]] auto join_here(const Home<Ks...>& home, const AnyNamespaceFd& space) noexcept
     -> Result<Visit<Ks...>> {
     const Kind kind = space.kind();
-    if (!detail::is_of_a_thread(kind) || !Home<Ks...>::kinds.set.contains(kind)) {
-        return detail::fail(Step::join_here, Reason::not_by_a_thread, facts(kind).name);
+    if (!Home<Ks...>::kinds.set.contains(kind)) {
+        return detail::fail(Step::join_here, Reason::no_way_back, facts(kind).name);
     }
     return detail::visit(home, space.fd(), kind, facts(kind).name);
 }
@@ -178,6 +242,61 @@ template <Kind... Ks>
 
 template <typename Space, Kind... Ks>
 void join_here(const Home<Ks...>&& home, const Space& space) = delete;
+
+namespace detail {
+
+/// Whether the target is in the caller's own user namespace, which can't be joined.
+[[nodiscard]] inline auto shares_user(const PidFd& target) noexcept -> bool {
+    const auto its = AnyNamespaceFd::open(Kind::user, target);
+    const auto own = AnyNamespaceFd::own(Kind::user);
+    return its && own && is_same(*its, *own).value_or(false);
+}
+
+[[nodiscard]] inline auto join_for_good(const PidFd& target, KindSet kinds) noexcept
+    -> Result<void> {
+    Subject subject{"pid "};
+    subject.append(std::int64_t{target.pid()});
+    if (has_threads()) {
+        return fail(Step::join_here, Reason::many_threads, subject.view());
+    }
+    const long dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+    (void)call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)call(SYS_unshare, clone_fs);
+    long result = call(SYS_setns, target.fd().get(), kinds.clone_flags());
+    if (result == -EINVAL && kinds.contains(Kind::user) && shares_user(target)) {
+        kinds = kinds - Kind::user;
+        result = kinds.empty() ? 0 : call(SYS_setns, target.fd().get(), kinds.clone_flags());
+    }
+    if (result < 0) {
+        if (dumpable == 1) {
+            (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+        }
+        Error error = fail(Step::join_here, static_cast<int>(-result), subject.view()).value();
+        error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
+        return tl::unexpected<Error>{error};
+    }
+    return kinds.contains(Kind::user) ? become({.uid = 0, .gid = 0}) : Result<void>{};
+}
+
+} // namespace detail
+
+/// Moves the calling process, which must have one thread, into those namespaces of the target, for
+/// good: what a small program does that is to end inside. By one setns(2), all or nothing; where
+/// the target shares the caller's user namespace, without that. A joined pid namespace takes the
+/// children that are forked from now on; with a mount namespace, root and working directory are its
+/// root. Linux 5.8.
+///
+/// The process is not dumpable until it executes another program (CVE-2016-9962). If a user
+/// namespace is joined, it becomes 0:0 without groups in there.
+///
+/// Errors, after which it is where it was: many_threads; process_gone; EPERM without the rights
+/// over the target's namespaces; EINVAL before Linux 5.8. If it is inside and can't become 0:0, the
+/// error is that of become(), and it should end.
+template <Kind... Ks>
+[[nodiscard]] auto join_for_good(const PidFd& target, Kinds<Ks...> kinds) noexcept -> Result<void> {
+    static_assert(sizeof...(Ks) != 0, "nsjoin: name the kinds to join");
+    return detail::join_for_good(target, kinds);
+}
 
 } // namespace nsjoin
 

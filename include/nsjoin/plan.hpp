@@ -89,6 +89,12 @@ enum class ChildOf : std::uint8_t {
     callers_parent,
 };
 
+/// Which plans a function is compiled for. A JoinPlan's type says it.
+enum class Scope : std::uint8_t {
+    joining,    ///< those that join other kinds than time, and say nothing else but ids
+    everything, ///< all
+};
+
 /// Where a joined namespace comes from.
 struct JoinSource {
     enum class From : std::uint8_t { nowhere, namespace_fd, target };
@@ -276,12 +282,28 @@ namespace detail {
     return {};
 }
 
+[[nodiscard]] inline auto out_of_range(std::string_view what, std::int64_t value) noexcept
+    -> tl::unexpected<Error> {
+    Subject subject{what};
+    subject.append(value);
+    return tl::unexpected<Error>{Error{Step::check_plan, Reason::bad_value, 0, subject}};
+}
+
+[[nodiscard]] inline auto check_ids(const Draft& draft) noexcept -> Result<void> {
+    constexpr std::uint32_t no_change = 0xFFFF'FFFF; // what setresuid(2) takes it for
+    if (!draft.credentials) {
+        return {};
+    }
+    if (draft.credentials->uid == no_change) {
+        return out_of_range("no user has uid ", no_change);
+    }
+    if (draft.credentials->gid == no_change) {
+        return out_of_range("no group has gid ", no_change);
+    }
+    return check_group_count(Step::check_plan, draft.credentials->groups);
+}
+
 [[nodiscard]] inline auto check_values(const Draft& draft) noexcept -> Result<void> {
-    const auto out_of_range = [](std::string_view what, std::int64_t value) {
-        Subject subject{what};
-        subject.append(value);
-        return tl::unexpected<Error>{Error{Step::check_plan, Reason::bad_value, 0, subject}};
-    };
     if (draft.oom_score_adj && (*draft.oom_score_adj < -1000 || *draft.oom_score_adj > 1000)) {
         return out_of_range("oom_score_adj is -1000 to 1000, not ", *draft.oom_score_adj);
     }
@@ -294,17 +316,7 @@ namespace detail {
     if (const Result<void> sources = check_mount_sources(draft); !sources) {
         return sources;
     }
-    constexpr std::uint32_t no_change = 0xFFFF'FFFF; // what setresuid(2) takes it for
-    if (draft.credentials && draft.credentials->uid == no_change) {
-        return out_of_range("no user has uid ", no_change);
-    }
-    if (draft.credentials && draft.credentials->gid == no_change) {
-        return out_of_range("no group has gid ", no_change);
-    }
-    Result<void> ids;
-    if (draft.credentials) {
-        ids = check_group_count(Step::check_plan, draft.credentials->groups);
-    }
+    Result<void> ids = check_ids(draft);
     if (ids && draft.credentials && draft.maps) {
         ids = check_mapped(*draft.maps, *draft.credentials);
     }
@@ -535,6 +547,18 @@ class [[nodiscard]] JoinPlan {
     [[nodiscard]] auto child_of(ChildOf parent) const {
         return say<detail::said_parent>([parent](Draft& draft) { draft.child_of = parent; });
     }
+
+    /// Which plans a function has to be compiled for to run this one.
+    static constexpr Scope scope =
+        Created == 0 && (Joined & KindSet{Kind::time}.bits()) == 0 &&
+                (Said & ~static_cast<unsigned>(detail::said_ids)) == 0
+            ? Scope::joining
+            : Scope::everything;
+
+    /// What the plan says.
+    [[nodiscard]] auto parts() const& noexcept -> const Draft& { return draft_; }
+
+    void parts() && = delete;
 
     /// The same, no longer checked by the compiler: to add what is known only at run time.
     [[nodiscard]] auto draft() const -> Draft { return draft_; }

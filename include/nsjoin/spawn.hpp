@@ -33,8 +33,9 @@ struct ProgramStack {
 };
 
 /// A run that ends in a program, on the caller's memory.
+template <Scope S>
 struct Starter {
-    Run& run;
+    Run<S>& run;
     const Command& command;
     ProgramStack& stack;
     /// The program's process is another one than the first: only its children are in a pid
@@ -45,8 +46,9 @@ struct Starter {
 
 /// Whether a process on the caller's memory can do all of it: the caller, which is suspended, has
 /// nothing to do meanwhile, and no time namespace or file of the process's own in /proc is needed.
-[[nodiscard]] inline auto fits_this_memory(const Run& run) noexcept -> bool {
-    const Draft& plan = run.plan;
+template <Scope S>
+[[nodiscard]] auto fits_this_memory(const Run<S>& run) noexcept -> bool {
+    const auto& plan = run.plan;
     return has_vfork && run.route.joiner != Joiner::own_memory && !run.route.wait_for_caller &&
            !plan.oom_score_adj && !plan.created.contains(Kind::time) &&
            plan.deadline.count() == 0 && plan.mount_sources.list.empty();
@@ -54,23 +56,26 @@ struct Starter {
 
 /// Whether one copy of the caller's memory will do, that of the joiner, on which the program's
 /// process then runs too: to join a time namespace. The caller is suspended as well.
-[[nodiscard]] inline auto fits_joiners_memory(const Run& run) noexcept -> bool {
-    const Draft& plan = run.plan;
+template <Scope S>
+[[nodiscard]] auto fits_joiners_memory(const Run<S>& run) noexcept -> bool {
+    const auto& plan = run.plan;
     return has_vfork && run.route.joiner == Joiner::own_memory && !plan.maps &&
            !plan.oom_score_adj && !plan.created.contains(Kind::time) &&
            plan.deadline.count() == 0 && plan.mount_sources.list.empty();
 }
 
 /// Lets a failed process tell why, on the memory that the caller sees.
-[[noreturn]] inline void fail_and_exit(Run& run, const Error& error) noexcept {
+template <Scope S>
+[[noreturn]] void fail_and_exit(Run<S>& run, const Error& error) noexcept {
     run.handover->error = error;
     run.handover->failed = true;
     exit_now(127);
 }
 
 /// The child, to the program or its end.
-[[noreturn]] inline void run_program(Starter& starter) noexcept {
-    Run& run = starter.run;
+template <Scope S>
+[[noreturn]] void run_program(Starter<S>& starter) noexcept {
+    Run<S>& run = starter.run;
     Kept kept{number_of(run, starter.command.program.file())};
     run.handover->step = Step::pass_descriptors;
     Result<void> done = own_table(run, starter.command, kept);
@@ -91,13 +96,14 @@ struct Starter {
 /// Makes the program's process as a sibling, in the namespaces that the first one joined. By the
 /// libc, as posix_spawn(3) does: it starts on a stack of its own. It has no handlers, because the
 /// first one has none. clone(2).
-[[nodiscard]] inline auto make_program_process(Starter& starter) noexcept -> Result<void> {
-    Run& run = starter.run;
+template <Scope S>
+[[nodiscard]] auto make_program_process(Starter<S>& starter) noexcept -> Result<void> {
+    Run<S>& run = starter.run;
     run.handover->step = Step::make_child;
     const std::uint64_t flags = clone_vm | clone_vfork | clone_parent | clone_files | clone_pidfd |
                                 run.route.by_clone.clone_flags();
     const auto body = [](void* context) -> int {
-        run_program(*static_cast<Starter*>(context));
+        run_program(*static_cast<Starter<S>*>(context));
     };
     std::byte* const top = starter.stack.bytes.data() + ProgramStack::size;
     int* const pidfd = &run.handover->child_pidfd;
@@ -112,8 +118,9 @@ struct Starter {
 }
 
 /// The first process: joins, and becomes the program or makes its process.
-inline void start_program(Starter& starter) noexcept {
-    Run& run = starter.run;
+template <Scope S>
+void start_program(Starter<S>& starter) noexcept {
+    Run<S>& run = starter.run;
     Result<void> done = do_first_steps(run);
     if (done && !starter.two) {
         run_program(starter);
@@ -131,15 +138,16 @@ inline void start_program(Starter& starter) noexcept {
 /// Makes the first process. Its end raises no signal and is seen by nobody else (it has no exit
 /// signal until it executes); its handlers are reset by the kernel, or, where clone3 can't do that
 /// (before Linux 5.5, a seccomp filter), all signals are blocked meanwhile.
-[[nodiscard]] inline auto make_first(Starter& starter, CloneArgs args) noexcept -> long {
+template <Scope S>
+[[nodiscard]] auto make_first(Starter<S>& starter, CloneArgs args) noexcept -> long {
     args.flags |= clone_clear_sighand;
-    long pid = run_on_this_memory(start_program, starter, args);
+    long pid = run_on_this_memory(start_program<S>, starter, args);
     const bool by_clone3_only = (args.flags & clone_into_cgroup) != 0;
     if ((pid == -ENOSYS || pid == -EPERM || pid == -EINVAL) && !by_clone3_only) {
         args.flags &= ~clone_clear_sighand;
         const KernelSignalSet mask = block_signals();
         starter.restored = mask;
-        pid = run_on_this_memory(start_program, starter, args);
+        pid = run_on_this_memory(start_program<S>, starter, args);
         restore_signals(mask);
     }
     return pid;
@@ -155,8 +163,9 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// What became of the processes, all of which run on other memory now, or ended.
-[[nodiscard]] inline auto take_program(Run& run, bool two, pid_t first, OwnedFd first_fd) noexcept
-    -> Result<Outcome> {
+template <Scope S>
+[[nodiscard]] auto take_program(Run<S>& run, bool two, pid_t first, OwnedFd first_fd) noexcept
+    -> Result<void> {
     Handover& handover = *run.handover;
     ExitStatus first_status{0};
     if (two) {
@@ -170,7 +179,8 @@ inline void start_program(Starter& starter) noexcept {
     }
     const bool through = two ? handover.finished : true;
     if (!handover.failed && through && handover.step == Step::execute) {
-        return Outcome{first_fd.release(), handover.child};
+        run.outcome = {first_fd.release(), handover.child};
+        return {};
     }
     Result<ExitStatus> status = first_status;
     if (first_fd.ok()) {
@@ -186,7 +196,8 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Why the first process could not be made.
-[[nodiscard]] inline auto first_error(const Run& run, long code) noexcept -> Error {
+template <Scope S>
+[[nodiscard]] auto first_error(const Run<S>& run, long code) noexcept -> Error {
     if (run.into_cgroup) {
         return fail(Step::enter_cgroup, static_cast<int>(-code)).value();
     }
@@ -195,7 +206,8 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Decides which process becomes the program's: whether that is another one than the first.
-[[nodiscard]] inline auto takes_two(Run& run) noexcept -> bool {
+template <Scope S>
+[[nodiscard]] auto takes_two(Run<S>& run) noexcept -> bool {
     const bool joins = run.route.joiner != Joiner::none;
     const bool two = joins && (run.joining | run.plan.created).contains(Kind::pid);
     run.one_process = joins && !two;
@@ -207,12 +219,13 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Runs the plan and the program once, on the caller's memory.
-[[nodiscard]] inline auto execute_here(Run& run, const Command& command) noexcept
-    -> Result<Outcome> {
+template <Scope S>
+[[nodiscard]] auto execute_here(Run<S>& run, const Command& command) noexcept
+    -> Result<void> {
     run.own_handover = Handover{};
     run.handover = &run.own_handover;
     ProgramStack stack; // NOLINT(*-member-init)
-    Starter starter{run, command, stack};
+    Starter<S> starter{run, command, stack};
     starter.two = takes_two(run);
     const bool joins = run.route.joiner != Joiner::none;
     int number = -1;
@@ -236,8 +249,9 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Runs the plan and the program once, on the memory of a joiner, which is a copy of the caller.
-[[nodiscard]] inline auto execute_on_joiner(Run& run, const Command& command) noexcept
-    -> Result<Outcome> {
+template <Scope S>
+[[nodiscard]] auto execute_on_joiner(Run<S>& run, const Command& command) noexcept
+    -> Result<void> {
     SharedHandover shared;
     run.handover = shared.get();
     if (run.handover == nullptr) {
@@ -246,7 +260,7 @@ inline void start_program(Starter& starter) noexcept {
     }
     run.route.wait_for_caller = false;
     ProgramStack stack; // NOLINT(*-member-init)
-    Starter starter{run, command, stack};
+    Starter<S> starter{run, command, stack};
     starter.two = takes_two(run);
     int number = -1;
     CloneArgs args;
@@ -261,7 +275,7 @@ inline void start_program(Starter& starter) noexcept {
     }
     restore_signals(mask);
     OwnedFd first_fd{number};
-    Result<Outcome> result =
+    Result<void> result =
         pid < 0 ? tl::unexpected<Error>{first_error(run, pid)}
                 : take_program(run, starter.two, static_cast<pid_t>(pid), std::move(first_fd));
     run.handover = &run.own_handover;
@@ -270,7 +284,8 @@ inline void start_program(Starter& starter) noexcept {
 
 /// Makes the pipe that tells the caller of the execution: in the child, because a copy of the
 /// caller that another thread makes would hold its end open. Returns the end to write to.
-[[nodiscard]] inline auto offer_errors(Run& run) noexcept -> int {
+template <Scope S>
+[[nodiscard]] auto offer_errors(Run<S>& run) noexcept -> int {
     auto pipe = Pipe::open();
     if (!pipe || !send_descriptor(run.child_end, pipe->read_end)) {
         exit_now(127);
@@ -280,7 +295,8 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// The child of execute_in_copy(), to the program or its end.
-[[noreturn]] inline void execute_child(Run& run, const Command& command,
+template <Scope S>
+[[noreturn]] void execute_child(Run<S>& run, const Command& command,
                                        KernelSignalSet mask) noexcept {
     Kept kept{number_of(run, command.program.file()), offer_errors(run)};
     const Result<void> done = become_program(run, command, kept, mask);
@@ -290,7 +306,8 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Waits for one of the two; false if the deadline passes first.
-[[nodiscard]] inline auto await_either(const Run& run, BorrowedFd a, BorrowedFd b) noexcept
+template <Scope S>
+[[nodiscard]] auto await_either(const Run<S>& run, BorrowedFd a, BorrowedFd b) noexcept
     -> bool {
     long ready = -EINTR;
     while (ready == -EINTR) {
@@ -302,7 +319,8 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Takes the pipe of the child, if it lives long enough to send it.
-[[nodiscard]] inline auto take_errors(const Run& run, const PidFd& child) noexcept
+template <Scope S>
+[[nodiscard]] auto take_errors(const Run<S>& run, const PidFd& child) noexcept
     -> Result<OwnedFd> {
     if (!await_either(run, run.caller_end, child.fd())) {
         return fail(Step::execute, Reason::deadline_passed);
@@ -317,7 +335,8 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Waits until the program is executed: the pipe is closed by that, or brings the error.
-[[nodiscard]] inline auto await_program(const Run& run, const PidFd& child) noexcept
+template <Scope S>
+[[nodiscard]] auto await_program(const Run<S>& run, const PidFd& child) noexcept
     -> Result<void> {
     const Result<OwnedFd> errors = take_errors(run, child);
     if (!errors) {
@@ -339,30 +358,29 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// Runs the plan and the program once, in a copy of the caller.
-[[nodiscard]] inline auto execute_in_copy(Run& run, const Command& command) noexcept
-    -> Result<Outcome> {
+template <Scope S>
+[[nodiscard]] auto execute_in_copy(Run<S>& run, const Command& command) noexcept -> Result<void> {
     run.thread = read_thread_record();
     run.signals = block_signals();
-    Result<Outcome> result = run_once(run);
+    Result<void> done = run_once(run);
     if (run.in_child) {
         execute_child(run, command, run.signals);
     }
-    if (result) {
-        PidFd child{OwnedFd{result->pidfd}, result->pid};
-        const Result<void> executed = await_program(run, child);
-        if (!executed) {
+    if (done) {
+        PidFd child{OwnedFd{run.outcome.pidfd}, run.outcome.pid};
+        done = await_program(run, child);
+        if (!done) {
             abandon(run, child);
-            result = tl::unexpected<Error>{executed.error()};
         } else {
-            (void)child.release().release(); // it is in the result
+            (void)child.release().release(); // it is in the outcome
         }
     }
     restore_signals(run.signals);
-    return result;
+    return done;
 }
 
-[[nodiscard]] inline auto execute_once(Run& run, const Command& command) noexcept
-    -> Result<Outcome> {
+template <Scope S>
+[[nodiscard]] auto execute_once(Run<S>& run, const Command& command) noexcept -> Result<void> {
     if (fits_this_memory(run)) {
         return execute_here(run, command);
     }
@@ -371,7 +389,8 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// What both ways of a command need opened.
-[[nodiscard]] inline auto open_for_command(Run& run, const Command& command) noexcept
+template <Scope S>
+[[nodiscard]] auto open_for_command(Run<S>& run, const Command& command) noexcept
     -> Result<void> {
     run.executes = true;
     Result<void> done = copy_from_console(run, command);
@@ -405,19 +424,19 @@ inline void start_program(Starter& starter) noexcept {
 }
 
 /// The program's process as the caller holds it, or the error with the name of the namespace.
-[[nodiscard]] inline auto to_child(const Draft& plan, Result<Outcome> result) noexcept
-    -> Result<PidFd> {
-    if (!result) {
-        Error& error = result.error();
-        name_namespace(plan, error);
+template <Scope S>
+[[nodiscard]] auto to_child(const Run<S>& run, Result<void> done) noexcept -> Result<PidFd> {
+    if (!done) {
+        Error& error = done.error();
+        name_namespace(run.plan, error);
         const bool no_init = error.step == Step::make_child && error.code == ENOMEM;
         if (no_init || (is_join(error.step) && error.code == EINVAL)) {
-            const Result<void> pending = check_pending_pid(plan);
+            const Result<void> pending = check_pending_pid(run.plan);
             error = pending ? error : pending.error();
         }
         return tl::unexpected<Error>{error};
     }
-    return PidFd{OwnedFd{result->pidfd}, result->pid};
+    return PidFd{OwnedFd{run.outcome.pidfd}, run.outcome.pid};
 }
 
 } // namespace detail
@@ -450,10 +469,11 @@ inline void start_program(Starter& starter) noexcept {
 /// PreparedPlan::prepare() looks before.
 ///
 /// System calls: those of join_and_clone(), and execve(2). Linux 5.3.
-[[nodiscard]] inline auto join_and_exec(const Plan& plan, const Command& command) noexcept
+template <Scope S = Scope::everything>
+[[nodiscard]] auto join_and_exec(const Plan& plan, const Command& command) noexcept
     -> Result<PidFd> {
     const detail::ErrnoKeeper keep_errno;
-    detail::Run run{plan.parts()};
+    detail::Run<S> run{plan.parts()};
     Result<void> done = detail::check_command(command);
     if (done) {
         done = detail::check_for_command(run.plan);
@@ -464,10 +484,10 @@ inline void start_program(Starter& starter) noexcept {
     if (!done) {
         return tl::unexpected<Error>{done.error()};
     }
-    const auto once = [&command](detail::Run& r) noexcept {
+    const auto once = [&command](detail::Run<S>& r) noexcept {
         return execute_once(r, command);
     };
-    return detail::to_child(run.plan, detail::attempts(run, once));
+    return detail::to_child(run, detail::attempts(run, once));
 }
 
 /// The same with a plan of the compiler's: one that makes the child a sibling does not compile.
@@ -503,8 +523,9 @@ namespace detail {
 
 /// The plan in words, as explain(plan), but as join_and_exec() runs it: on whose memory the
 /// processes run and why, and how the child becomes the program. Allocates.
-[[nodiscard]] inline auto explain(const Plan& plan, const Command& command) -> std::string {
-    detail::Run run{plan.parts()};
+template <Scope S = Scope::everything>
+[[nodiscard]] auto explain(const Plan& plan, const Command& command) -> std::string {
+    detail::Run<S> run{plan.parts()};
     run.executes = true;
     const Result<void> looked = detail::decide(run);
     const bool here = detail::fits_this_memory(run);
@@ -551,9 +572,10 @@ class [[nodiscard]] PreparedPlan {
     [[nodiscard]] auto plan() const noexcept -> const Plan& { return plan_; }
 
     /// As join_and_exec() of the plan. Errors: also process_gone if a target has ended.
+    template <Scope S = Scope::everything>
     [[nodiscard]] auto exec(const Command& command) const noexcept -> Result<PidFd> {
         const detail::ErrnoKeeper keep_errno;
-        detail::Run run{plan_.parts()};
+        detail::Run<S> run{plan_.parts()};
         Result<void> done = detail::check_command(command);
         if (done) {
             done = detail::open_for_command(run, command);
@@ -561,18 +583,19 @@ class [[nodiscard]] PreparedPlan {
         if (!done) {
             return tl::unexpected<Error>{done.error()};
         }
-        const auto once = [&command](detail::Run& r) noexcept -> Result<detail::Outcome> {
+        const auto once = [&command](detail::Run<S>& r) noexcept -> Result<void> {
             const Result<void> there = targets_live(r);
-            return there ? execute_once(r, command) : tl::unexpected<Error>{there.error()};
+            return there ? execute_once(r, command) : there;
         };
-        return detail::to_child(run.plan, detail::attempt_ways(run, candidates_, once));
+        return detail::to_child(run, detail::attempt_ways(run, candidates_, once));
     }
 
   private:
     explicit PreparedPlan(Plan plan) noexcept : plan_{std::move(plan)} {}
 
     /// A namespace's descriptor outlives its target; a pidfd the kernel checks itself.
-    [[nodiscard]] static auto targets_live(const detail::Run& run) noexcept -> Result<void> {
+    template <Scope S>
+    [[nodiscard]] static auto targets_live(const detail::Run<S>& run) noexcept -> Result<void> {
         for (const detail::JoinCall& join : run.calls.view()) {
             const JoinSource& source = run.plan.source(*join.kinds.begin());
             if (source.from == JoinSource::From::target && join.fd != source.fd.get()) {

@@ -15,6 +15,12 @@ inline constexpr bool has_vfork = true;
 inline constexpr bool has_vfork = false;
 #endif
 
+/// Whether the process has several threads: unshare(2) refuses CLONE_THREAD then, and else does
+/// nothing for it.
+[[nodiscard]] inline auto has_threads() noexcept -> bool {
+    return call(SYS_unshare, clone_thread) == -EINVAL;
+}
+
 // A process made with CLONE_VM and without a stack of its own runs on this very stack while its
 // parent is suspended. The system call must then be inlined: the libc's syscall() returns through
 // a slot of the stack that the new process has overwritten by the time its parent needs it.

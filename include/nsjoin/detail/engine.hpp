@@ -13,13 +13,6 @@
 
 namespace nsjoin::detail {
 
-/// What a run comes to: in the child nothing, in the caller the child, whose pidfd is the caller's
-/// to own. A plain number, because without exceptions a tl::expected is assigned by copying.
-struct Outcome {
-    int pidfd = -1;
-    pid_t pid = 0;
-};
-
 /// Memory that a process made by a plain clone shares with this one.
 class SharedHandover {
   public:
@@ -79,7 +72,8 @@ inline void find_blame(Blame& blame) noexcept {
 
 /// clone_process() for a process that needs its own files in /proc, or whose files the caller
 /// writes: they depend on the dumpable flag, which another thread may have cleared just now.
-[[nodiscard]] inline auto clone_copy(Run& run, const CloneArgs& args) noexcept -> long {
+template <Scope S>
+[[nodiscard]] auto clone_copy(Run<S>& run, const CloneArgs& args) noexcept -> long {
     const DumpableLock lock{dumpable_state()};
     run.flag_was_cleared = lock.cleared();
     const long pid = clone_process(args);
@@ -93,20 +87,22 @@ inline void find_blame(Blame& blame) noexcept {
 }
 
 /// The new process is to be born in the plan's cgroup, if clone3(2) can do that.
-inline void place_into_cgroup(const Run& run, CloneArgs& args) noexcept {
-    if (run.into_cgroup) {
+template <Scope S>
+void place_into_cgroup(const Run<S>& run, CloneArgs& args) noexcept {
+    if (run.plan.cgroup.ok() && run.into_cgroup) {
         args.flags |= clone_into_cgroup;
         args.cgroup = static_cast<std::uint64_t>(run.plan.cgroup.get());
     }
 }
 
 /// Makes the child. Sets run.in_child in it.
-[[nodiscard]] inline auto make_child(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto make_child(Run<S>& run) noexcept -> Result<void> {
     const bool sibling = run.route.joiner == Joiner::own_memory ||
                          run.route.joiner == Joiner::shares_memory ||
                          run.plan.child_of == ChildOf::callers_parent;
     const bool first = child_is_first(run.route.joiner);
-    const bool place = run.into_cgroup && first;
+    const bool place = run.plan.cgroup.ok() && run.into_cgroup && first;
     run.handover->step = Step::make_child;
     CloneArgs args;
     args.flags = clone_pidfd | clone_parent_settid | run.route.by_clone.clone_flags();
@@ -134,7 +130,8 @@ inline void place_into_cgroup(const Run& run, CloneArgs& args) noexcept {
 }
 
 /// The joiner: joins, makes the child, ends. Returns only in the child.
-inline void join_and_make_child(Run& run) noexcept {
+template <Scope S>
+void join_and_make_child(Run<S>& run) noexcept {
     Result<void> done = do_first_steps(run);
     if (done) {
         done = make_child(run);
@@ -151,7 +148,8 @@ inline void join_and_make_child(Run& run) noexcept {
 }
 
 /// The rest of the child: its steps, and the report. Ends the process on failure.
-inline void finish_child(Run& run) noexcept {
+template <Scope S>
+void finish_child(Run<S>& run) noexcept {
     run.caller_end.reset();
     (void)call(SYS_set_robust_list, run.thread.robust_list, run.thread.robust_size);
     Result<void> done;
@@ -187,7 +185,8 @@ inline void finish_child(Run& run) noexcept {
 }
 
 /// What the joiner, which has ended, left behind.
-[[nodiscard]] inline auto take_handover(Run& run, const Result<ExitStatus>& joiner) noexcept
+template <Scope S>
+[[nodiscard]] auto take_handover(Run<S>& run, const Result<ExitStatus>& joiner) noexcept
     -> Result<void> {
     if (run.handover->failed) {
         return tl::unexpected<Error>{run.handover->error};
@@ -199,7 +198,8 @@ inline void finish_child(Run& run) noexcept {
 }
 
 /// Joins on a process that shares the caller's memory. Returns in the caller and in the child.
-[[nodiscard]] inline auto start_on_this_memory(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto start_on_this_memory(Run<S>& run) noexcept -> Result<void> {
     int pidfd = -1;
     NotDumpable not_dumpable;
     if (not_dumpable.failed() != 0) {
@@ -210,7 +210,7 @@ inline void finish_child(Run& run) noexcept {
     args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
     args.exit_signal = SIGCHLD;
     place_into_cgroup(run, args);
-    const long pid = run_on_this_memory(join_and_make_child, run, args);
+    const long pid = run_on_this_memory(join_and_make_child<S>, run, args);
     if (pid < 0) {
         return outcome(run.into_cgroup ? Step::enter_cgroup : Step::make_joiner, pid);
     }
@@ -225,7 +225,8 @@ inline void finish_child(Run& run) noexcept {
 
 /// Gets a pidfd of the child whose own is in the table of a joiner that has ended. The child waits
 /// for a word of the caller, so its pid is still its own; on failure it is ended.
-[[nodiscard]] inline auto pin_child(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto pin_child(Run<S>& run) noexcept -> Result<void> {
     run.handover->child_pidfd = -1;
     if (run.handover->child <= 0) {
         return {};
@@ -243,7 +244,8 @@ inline void finish_child(Run& run) noexcept {
 }
 
 /// Joins in a copy of the caller. Returns in the caller and in the child.
-[[nodiscard]] inline auto start_in_copy(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto start_in_copy(Run<S>& run) noexcept -> Result<void> {
     int pidfd = -1;
     CloneArgs args;
     args.flags = clone_pidfd;
@@ -273,25 +275,29 @@ inline void finish_child(Run& run) noexcept {
     return taken ? pinned : taken;
 }
 
-[[nodiscard]] inline auto start(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto start(Run<S>& run) noexcept -> Result<void> {
     switch (run.route.joiner) {
     case Joiner::none:
     case Joiner::child_itself:
         return make_child(run);
     case Joiner::shares_memory:
         return start_on_this_memory(run);
-    case Joiner::own_memory:
-        return start_in_copy(run);
-    case Joiner::caller_itself: {
-        const Result<void> done = do_first_steps(run);
-        return done ? make_child(run) : done;
+    default:
+        if constexpr (S == Scope::everything) {
+            if (run.route.joiner == Joiner::own_memory) {
+                return start_in_copy(run);
+            }
+            const Result<void> done = do_first_steps(run);
+            return done ? make_child(run) : done;
+        }
+        return {};
     }
-    }
-    return {};
 }
 
 /// Waits for the child's report.
-[[nodiscard]] inline auto await_report(const Run& run, const PidFd& child) noexcept
+template <Scope S>
+[[nodiscard]] auto await_report(const Run<S>& run, const PidFd& child) noexcept
     -> Result<void> {
     std::array<pollfd, 2> entries{pollfd{run.caller_end.get(), POLLIN, 0},
                                   pollfd{child.fd().get(), POLLIN, 0}};
@@ -316,7 +322,8 @@ inline void finish_child(Run& run) noexcept {
 }
 
 /// Tells the child to go on, and gives it the file of its time offsets where it could not open it.
-[[nodiscard]] inline auto send_go(const Run& run, const PidFd& child) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto send_go(const Run<S>& run, const PidFd& child) noexcept -> Result<void> {
     long sent = 0;
     if (run.route.offsets_by_caller) {
         const Result<OwnedFd> offsets =
@@ -336,7 +343,8 @@ inline void finish_child(Run& run) noexcept {
 }
 
 /// Lets the child go on, and waits until it is through.
-[[nodiscard]] inline auto finish_caller(Run& run, const PidFd& child) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto finish_caller(Run<S>& run, const PidFd& child) noexcept -> Result<void> {
     Result<void> done;
     if (run.flag_was_cleared) {
         done = await_report(run, child); // that it has set the flag again
@@ -359,14 +367,16 @@ inline void finish_child(Run& run) noexcept {
 }
 
 /// Ends what was started of the child, so that nothing is left.
-inline void abandon(Run& run, const PidFd& child) noexcept {
+template <Scope S>
+void abandon(Run<S>& run, const PidFd& child) noexcept {
     (void)call(SYS_shutdown, run.caller_end.get(), SHUT_RDWR);
     (void)child.send_signal(SIGKILL);
     (void)child.wait();
 }
 
 /// Opens what only this route needs.
-[[nodiscard]] inline auto open_for_route(Run& run, std::optional<SharedHandover>& shared) noexcept
+template <Scope S>
+[[nodiscard]] auto open_for_route(Run<S>& run, std::optional<SharedHandover>& shared) noexcept
     -> Result<void> {
     run.own_handover = Handover{};
     run.handover = &run.own_handover;
@@ -395,7 +405,8 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
 }
 
 /// Runs the plan once, with the calls and the route that are set.
-[[nodiscard]] inline auto run_once(Run& run) noexcept -> Result<Outcome> {
+template <Scope S>
+[[nodiscard]] auto run_once(Run<S>& run) noexcept -> Result<void> {
     std::optional<SharedHandover> shared;
     Result<void> done = open_for_route(run, shared);
     if (done && !run.plan.mount_sources.list.empty()) {
@@ -406,7 +417,7 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
     }
     if (run.in_child) {
         finish_child(run);
-        return Outcome{};
+        return {};
     }
     PidFd child{OwnedFd{run.handover->child_pidfd}, run.handover->child};
     if (done) {
@@ -417,24 +428,25 @@ inline void abandon(Run& run, const PidFd& child) noexcept {
         abandon(run, child);
     }
     end_opener(run);
-    if (!done) {
-        return tl::unexpected<Error>{done.error()};
+    if (done) {
+        run.outcome = {child.release().release(), run.handover->child};
     }
-    const pid_t pid = child.pid();
-    return Outcome{child.release().release(), pid};
+    return done;
 }
 
 /// Runs the plan by `once`; where clone3 can't place into the cgroup, the process writes itself
 /// there.
-template <typename Once>
-[[nodiscard]] auto attempt(Run& run, const Once& once) noexcept -> Result<Outcome> {
+template <Scope S, typename Once>
+[[nodiscard]] auto attempt(Run<S>& run, const Once& once) noexcept -> Result<void> {
     choose_route(run);
-    Result<Outcome> result = once(run);
-    if (!result && run.into_cgroup && result.error().step == Step::enter_cgroup) {
-        const int code = result.error().code;
-        if (code == ENOSYS || code == EINVAL || code == E2BIG || code == EPERM) {
-            const Result<void> opened = open_cgroup_procs(run);
-            return opened ? once(run) : tl::unexpected<Error>{opened.error()};
+    Result<void> result = once(run);
+    if constexpr (S == Scope::everything) {
+        if (!result && run.into_cgroup && result.error().step == Step::enter_cgroup) {
+            const int code = result.error().code;
+            if (code == ENOSYS || code == EINVAL || code == E2BIG || code == EPERM) {
+                const Result<void> opened = open_cgroup_procs(run);
+                return opened ? once(run) : opened;
+            }
         }
     }
     return result;
@@ -442,16 +454,16 @@ template <typename Once>
 
 /// Whether there may be another way to join: the kernel has no setns with a pidfd, a filter forbids
 /// it, or the flags name a namespace that the caller is in or has no rights over.
-[[nodiscard]] inline auto may_join_otherwise(const Result<Outcome>& result) noexcept -> bool {
+[[nodiscard]] inline auto may_join_otherwise(const Result<void>& result) noexcept -> bool {
     return !result && is_join(result.error().step) &&
            (result.error().code == EINVAL || result.error().code == EPERM ||
             result.error().code == ENOSYS);
 }
 
 /// Runs the plan with one call for all kinds of the one target that they come from.
-template <typename Once>
-[[nodiscard]] auto attempt_one_call(Run& run, BorrowedFd target, const Once& once) noexcept
-    -> Result<Outcome> {
+template <Scope S, typename Once>
+[[nodiscard]] auto attempt_one_call(Run<S>& run, BorrowedFd target, const Once& once) noexcept
+    -> Result<void> {
     run.joining = run.plan.joined();
     // To join one's own namespace is nothing, but for these: a mount namespace moves root and
     // working directory all the same, and a process on the caller's memory can't join a time one.
@@ -470,11 +482,11 @@ template <typename Once>
 }
 
 /// Runs the plan with the calls that follow from what is known of the namespaces.
-template <typename Once>
-[[nodiscard]] auto attempt_ways(Run& run, const Candidates& candidates, const Once& once) noexcept
-    -> Result<Outcome> {
+template <Scope S, typename Once>
+[[nodiscard]] auto attempt_ways(Run<S>& run, const Candidates& candidates, const Once& once) noexcept
+    -> Result<void> {
     run.joining = candidates.differing();
-    Result<Outcome> result{};
+    Result<void> result;
     for (const Way way : {Way::differing, Way::by_descriptors}) {
         run.calls = candidates.calls(way);
         result = attempt(run, once);
@@ -486,22 +498,19 @@ template <typename Once>
 }
 
 /// Runs the plan the shortest way that the kernel lets it.
-template <typename Once>
-[[nodiscard]] auto attempts(Run& run, const Once& once) noexcept -> Result<Outcome> {
+template <Scope S, typename Once>
+[[nodiscard]] auto attempts(Run<S>& run, const Once& once) noexcept -> Result<void> {
     if (run.plan.joined().empty()) {
         return attempt(run, once);
     }
     if (const BorrowedFd target = single_target(run.plan); target.ok()) {
-        Result<Outcome> result = attempt_one_call(run, target, once);
+        Result<void> result = attempt_one_call(run, target, once);
         if (!may_join_otherwise(result)) {
             return result;
         }
     }
-    const Result<void> looked = run.candidates.look(run.plan);
-    if (!looked) {
-        return tl::unexpected<Error>{looked.error()};
-    }
-    return attempt_ways(run, run.candidates, once);
+    Result<void> looked = run.candidates.look(run.plan);
+    return looked ? attempt_ways(run, run.candidates, once) : looked;
 }
 
 /// Says of which namespace the error of a join is, and gives ESRCH its meaning.
@@ -527,30 +536,31 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
 }
 
 /// Runs a plan. Returns in the caller with the child, and in the child with no pid.
-[[nodiscard]] inline auto run_plan(const Draft& plan, const RunOptions& options = {}) noexcept
+template <Scope S = Scope::everything>
+[[nodiscard]] auto run_plan(const Draft& plan, const RunOptions& options = {}) noexcept
     -> Result<Outcome> {
     const ErrnoKeeper keep_errno; // a process on this memory has this thread's errno
-    Run run{plan};
+    Run<S> run{plan};
     run.options = options;
-    Result<void> prepared = check_before_run(plan);
-    if (prepared) {
-        prepared = open_inputs(run);
+    Result<void> done = check_before_run<S>(plan);
+    if (done) {
+        done = open_inputs(run);
     }
-    if (!prepared) {
-        return tl::unexpected<Error>{prepared.error()};
+    if (done) {
+        run.thread = read_thread_record();
+        if (options.keep_thread_id) {
+            run.thread.tid_address = nullptr;
+        }
+        // Until the child is through, no handler may run: in the joiner it would be on our memory.
+        run.signals = block_signals();
+        done = attempts(run, run_once<S>);
+        restore_signals(run.signals);
     }
-    run.thread = read_thread_record();
-    if (options.keep_thread_id) {
-        run.thread.tid_address = nullptr;
+    if (!done) {
+        name_namespace(plan, done.error());
+        return tl::unexpected<Error>{done.error()};
     }
-    // Until the child is through, no handler may run: in the joiner it would be on our memory.
-    run.signals = block_signals();
-    Result<Outcome> result = attempts(run, run_once);
-    restore_signals(run.signals);
-    if (!result) {
-        name_namespace(plan, result.error());
-    }
-    return result;
+    return run.outcome;
 }
 
 } // namespace nsjoin::detail

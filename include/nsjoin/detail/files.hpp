@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -34,9 +33,8 @@ class SmallPath {
     }
 
     auto append(int number) noexcept -> SmallPath& {
-        std::array<char, 12> digits{};
-        const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-        return append({digits.data(), static_cast<std::size_t>(end.ptr - digits.data())});
+        Subject digits;
+        return append(digits.append(std::int64_t{number}).view());
     }
 
     [[nodiscard]] auto c_str() const noexcept -> const char* { return text_.data(); }

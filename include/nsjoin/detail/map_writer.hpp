@@ -44,7 +44,8 @@ class MapText {
 
 /// A file in the child's directory of /proc, opened for writing and surely the child's: it is
 /// opened first, and the child is seen alive afterwards.
-[[nodiscard]] inline auto open_child_file(Step step, const Run& run, const PidFd& child,
+template <Scope S>
+[[nodiscard]] auto open_child_file(Step step, const Run<S>& run, const PidFd& child,
                                           std::string_view name) noexcept -> Result<OwnedFd> {
     Subject path;
     path.append(std::int64_t{child.pid()}).append("/").append(name);
@@ -55,7 +56,8 @@ class MapText {
     return file;
 }
 
-[[nodiscard]] inline auto write_child_file(Step step, const Run& run, const PidFd& child,
+template <Scope S>
+[[nodiscard]] auto write_child_file(Step step, const Run<S>& run, const PidFd& child,
                                            std::string_view name, std::string_view text) noexcept
     -> Result<void> {
     const Result<OwnedFd> file = open_child_file(step, run, child, name);
@@ -101,7 +103,8 @@ inline void execute_helper(Helper& helper) noexcept {
 }
 
 /// Runs the helper to its end. On failure the error's subject is what it wrote to standard error.
-[[nodiscard]] inline auto run_helper(Step step, const Run& run, Helper& helper) noexcept
+template <Scope S>
+[[nodiscard]] auto run_helper(Step step, const Run<S>& run, Helper& helper) noexcept
     -> Result<void> {
     std::array<int, 2> pipe{-1, -1};
     const long made = call(SYS_pipe2, pipe.data(), O_CLOEXEC);
@@ -165,7 +168,8 @@ inline void execute_helper(Helper& helper) noexcept {
 }
 
 /// newuidmap PID INSIDE OUTSIDE COUNT …, or newgidmap.
-[[nodiscard]] inline auto map_by_helper(Step step, const Run& run, const PidFd& child,
+template <Scope S>
+[[nodiscard]] auto map_by_helper(Step step, const Run<S>& run, const PidFd& child,
                                         std::string_view name, const IdMap& map) noexcept
     -> Result<void> {
     std::array<char, 4096> path{};
@@ -191,7 +195,8 @@ inline void execute_helper(Helper& helper) noexcept {
     return run_helper(step, run, helper);
 }
 
-[[nodiscard]] inline auto write_map(Step step, const Run& run, const PidFd& child,
+template <Scope S>
+[[nodiscard]] auto write_map(Step step, const Run<S>& run, const PidFd& child,
                                     std::string_view file, std::string_view helper,
                                     const IdMap& map) noexcept -> Result<void> {
     MapText text;
@@ -212,7 +217,8 @@ inline void execute_helper(Helper& helper) noexcept {
 }
 
 /// The maps of the child's user namespace: uid_map, setgroups, gid_map. user_namespaces(7).
-[[nodiscard]] inline auto write_maps(const Run& run, const PidFd& child) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto write_maps(const Run<S>& run, const PidFd& child) noexcept -> Result<void> {
     const NewUser& user = *run.plan.maps;
     Result<void> done =
         write_map(Step::write_uid_map, run, child, "uid_map", "newuidmap", user.uids);

@@ -48,7 +48,8 @@ struct SenderIds {
 }
 
 /// Opens the sources in the mount namespace of the process that asks, and sends each.
-[[nodiscard]] inline auto serve_sources(const Run& run, BorrowedFd socket) noexcept
+template <Scope S>
+[[nodiscard]] auto serve_sources(const Run<S>& run, BorrowedFd socket) noexcept
     -> Result<void> {
     const pid_t child = receive_sender(socket);
     if (child <= 0) {
@@ -77,7 +78,8 @@ struct SenderIds {
 }
 
 /// Makes the opener, which waits for the child. clone3(2).
-[[nodiscard]] inline auto start_opener(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto start_opener(Run<S>& run) noexcept -> Result<void> {
     auto pair = SocketPair::open(SocketKind::seqpacket);
     const int yes = 1;
     if (!pair || ::setsockopt(pair->second.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) != 0) {
@@ -109,7 +111,8 @@ struct SenderIds {
 }
 
 /// Ends the opener, if there is one: in the caller, when the child has what it wants or is gone.
-inline void end_opener(Run& run) noexcept {
+template <Scope S>
+void end_opener(Run<S>& run) noexcept {
     run.opener.child_end.reset();
     if (run.opener.pid > 0) {
         const PidFd opener{std::move(run.opener.pidfd), run.opener.pid};
@@ -142,7 +145,8 @@ inline void end_opener(Run& run) noexcept {
 }
 
 /// In the child: asks the opener for the sources, takes them, and leaves the opener.
-[[nodiscard]] inline auto take_sources(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto take_sources(Run<S>& run) noexcept -> Result<void> {
     const char byte = 0;
     (void)call_again(SYS_sendto, run.opener.child_end.get(), &byte, sizeof byte, MSG_NOSIGNAL,
                      nullptr, 0);

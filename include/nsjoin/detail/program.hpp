@@ -77,7 +77,8 @@ struct Kept {
 };
 
 /// Copies what the command names where a console will be.
-[[nodiscard]] inline auto copy_from_console(Run& run, const Command& command) noexcept
+template <Scope S>
+[[nodiscard]] auto copy_from_console(Run<S>& run, const Command& command) noexcept
     -> Result<void> {
     for (int number = 0; run.plan.console.ok() && number <= STDERR_FILENO; ++number) {
         if (!is_passed_from(command, number)) {
@@ -93,7 +94,8 @@ struct Kept {
 }
 
 /// The number under which the command's descriptor is found, whatever the console has taken.
-[[nodiscard]] inline auto number_of(const Run& run, BorrowedFd fd) noexcept -> int {
+template <Scope S>
+[[nodiscard]] auto number_of(const Run<S>& run, BorrowedFd fd) noexcept -> int {
     if (!fd.ok() || fd.get() > STDERR_FILENO) {
         return fd.get();
     }
@@ -102,9 +104,10 @@ struct Kept {
 }
 
 /// One more than the highest descriptor that the plan or the command names.
-[[nodiscard]] inline auto above_all(const Run& run, const Command& command,
+template <Scope S>
+[[nodiscard]] auto above_all(const Run<S>& run, const Command& command,
                                     const Kept& kept) noexcept -> int {
-    const Draft& plan = run.plan;
+    const auto& plan = run.plan;
     int highest = STDERR_FILENO;
     const auto consider = [&highest](int number) {
         highest = number > highest ? number : highest;
@@ -123,7 +126,8 @@ struct Kept {
 
 /// Gives the process, which may share the caller's, a descriptor table of its own, with no more in
 /// it than needed: to copy all of a big one would be the dearest part of it all.
-[[nodiscard]] inline auto own_table(const Run& run, const Command& command,
+template <Scope S>
+[[nodiscard]] auto own_table(const Run<S>& run, const Command& command,
                                     const Kept& kept) noexcept -> Result<void> {
     const bool changes =
         command.close_others || run.plan.console.ok() || !command.descriptors.empty();
@@ -146,7 +150,8 @@ struct Kept {
 }
 
 /// Puts the descriptors under their numbers. What is kept and in the way is moved.
-[[nodiscard]] inline auto pass_descriptors(const Run& run, const Command& command,
+template <Scope S>
+[[nodiscard]] auto pass_descriptors(const Run<S>& run, const Command& command,
                                            Kept& kept) noexcept -> long {
     const int above = above_all(run, command, kept);
     const auto& list = command.descriptors;
@@ -356,7 +361,8 @@ template <typename... Args>
 
 /// The steps of a child that has its namespaces and ids, to the end. Returns only with an error.
 /// `restored` is the mask to restore, if signals are blocked.
-[[nodiscard]] inline auto become_program(const Run& run, const Command& command, Kept& kept,
+template <Scope S>
+[[nodiscard]] auto become_program(const Run<S>& run, const Command& command, Kept& kept,
                                          std::optional<KernelSignalSet> restored) noexcept
     -> Result<void> {
     const long passed = pass_descriptors(run, command, kept);

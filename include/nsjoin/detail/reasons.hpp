@@ -76,7 +76,8 @@ namespace nsjoin::detail {
                "child";
     case Reason::many_threads:
         return "the caller itself would have to join, and has several threads: call before they "
-               "are started, or make the child the caller's own (ChildOf::caller)";
+               "are started, or let a child join: join_and_exec(), or join_and_clone() of a plan "
+               "with ChildOf::caller";
     case Reason::outside_root:
         return "the working directory is outside the root directory, or its path is longer than "
                "4095 bytes";
@@ -85,9 +86,9 @@ namespace nsjoin::detail {
                "waits for all, or SIGCHLD ignored";
     case Reason::bad_value:
         return "the value is out of its range";
-    case Reason::not_by_a_thread:
-        return "a thread can't join and leave a user, mount, pid or time namespace by itself: use "
-               "join_and_exec() or join_and_clone()";
+    case Reason::no_way_back:
+        return "there is no way back into it: the Home lacks this kind, or it is a user namespace; "
+               "open a Home with the kind, or use join_and_exec() or join_and_clone()";
     case Reason::not_root_inside:
         return "the id maps have no id 0 that the child could become: name other ids, or keep them";
     case Reason::bad_message:

@@ -36,7 +36,53 @@ enum class Joiner : std::uint8_t {
     return joiner == Joiner::none || joiner == Joiner::child_itself;
 }
 
+/// What is read of a plan. What the plans of a scope can't say is a constant, so that the compiler
+/// leaves out what would do it.
+template <Scope S>
+struct PartsOf {
+    using Type = const Draft&;
+};
+
+struct JoiningParts {
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): a view of it
+    JoiningParts(const Draft& whole) noexcept : draft{whole} {}
+
+    const Draft& draft;
+    const std::optional<Credentials>& credentials = draft.credentials;
+    const bool& keep_ids = draft.keep_ids;
+    const bool& keep_capabilities = draft.keep_capabilities;
+    const bool& new_session = draft.new_session;
+
+    static constexpr KindSet created{};
+    static constexpr std::optional<NewUser> maps{};
+    static constexpr std::optional<TimeOffsets> time_offsets{};
+    static constexpr MountSources mount_sources{};
+    static constexpr BorrowedFd console{};
+    static constexpr BorrowedFd root{};
+    static constexpr BorrowedFd working_directory{};
+    static constexpr BorrowedFd cgroup{};
+    static constexpr std::optional<int> oom_score_adj{};
+    static constexpr ProcessName name{};
+    static constexpr int death_signal = 0;
+    static constexpr ChildOf child_of = ChildOf::caller;
+    static constexpr Duration deadline{};
+
+    [[nodiscard]] auto joined() const noexcept -> KindSet { return draft.joined() - Kind::time; }
+
+    [[nodiscard]] auto source(Kind kind) const noexcept -> const JoinSource& {
+        return draft.source(kind);
+    }
+
+    [[nodiscard]] operator const Draft&() const noexcept { return draft; } // NOLINT(*-explicit-*)
+};
+
+template <>
+struct PartsOf<Scope::joining> {
+    using Type = JoiningParts;
+};
+
 /// Who does what, for one attempt.
+template <Scope S>
 struct Route {
     Joiner joiner = Joiner::none;
     bool user_changes = false; ///< the child ends up in another user namespace
@@ -49,6 +95,19 @@ struct Route {
     bool offsets_by_caller = false;
     KindSet by_clone;   ///< created by the clone that makes the child
     KindSet by_unshare; ///< created by the child, when it has its ids
+};
+
+template <>
+struct Route<Scope::joining> {
+    Joiner joiner = Joiner::none;
+    bool user_changes = false;
+    static constexpr bool time_by_joiner = false;
+    static constexpr bool become_root = false;
+    static constexpr bool wait_for_caller = false;
+    static constexpr bool oom_by_caller = false;
+    static constexpr bool offsets_by_caller = false;
+    static constexpr KindSet by_clone{};
+    static constexpr KindSet by_unshare{};
 };
 
 /// What the joiner tells the caller: on memory that both see.
@@ -92,6 +151,12 @@ struct RunOptions {
     void* announcer = nullptr;
 };
 
+/// What a run comes to: in the child nothing, in the caller the child.
+struct Outcome {
+    int pidfd = -1; ///< the caller's to own
+    pid_t pid = 0;
+};
+
 /// Takes the numbers 0, 1 and 2 where they are free, so that nothing which is opened meanwhile gets
 /// one that a console will be under.
 class StandardNumbers {
@@ -130,10 +195,11 @@ class StandardNumbers {
     std::array<OwnedFd, 3> taken_;
 };
 
+template <Scope S>
 struct Run {
     explicit Run(const Draft& draft) noexcept : plan{draft} {}
 
-    const Draft& plan;
+    typename PartsOf<S>::Type plan;
     RunOptions options;
     Deadline deadline;
 
@@ -152,7 +218,7 @@ struct Run {
     Candidates candidates;
     JoinCalls calls;
     KindSet joining; ///< the kinds that the calls join
-    Route route;
+    Route<S> route;
     const Credentials root_ids{.uid = 0, .gid = 0, .groups = {}};
     const Credentials* ids = nullptr; ///< what the child takes at last, or nothing
 
@@ -164,12 +230,14 @@ struct Run {
     bool reports = true;      ///< how it went comes through a channel, not on shared memory
     bool one_process = false; ///< the joiner becomes the child itself
     bool in_child = false;
+    Outcome outcome; ///< after success
     /// By a caller that joins by itself: a second attempt is not dumpable, and could not.
     bool oom_is_set = false;
     bool flag_was_cleared = false; ///< the dumpable flag, by another thread
 };
 
-[[nodiscard]] inline auto needs_proc(const Draft& plan) noexcept -> bool {
+template <typename Parts>
+[[nodiscard]] auto needs_proc(const Parts& plan) noexcept -> bool {
     return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time) ||
            !plan.mount_sources.list.empty();
 }
@@ -187,7 +255,8 @@ struct Run {
 }
 
 /// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
-[[nodiscard]] inline auto open_cgroup_procs(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto open_cgroup_procs(Run<S>& run) noexcept -> Result<void> {
     Result<OwnedFd> procs =
         open_owned(Step::open_cgroup, run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);
     if (!procs) {
@@ -214,7 +283,8 @@ struct Run {
     return magic == cgroup2_super_magic && !joins_itself;
 }
 
-[[nodiscard]] inline auto open_cgroup(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto open_cgroup(Run<S>& run) noexcept -> Result<void> {
     const Result<bool> born = is_born_in_cgroup(run.plan);
     if (!born) {
         return tl::unexpected<Error>{born.error()};
@@ -223,7 +293,8 @@ struct Run {
     return *born ? Result<void>{} : open_cgroup_procs(run);
 }
 
-[[nodiscard]] inline auto make_channel(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto make_channel(Run<S>& run) noexcept -> Result<void> {
     std::array<int, 2> ends{-1, -1};
     const long result =
         call(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data());
@@ -246,12 +317,6 @@ struct Run {
     }
     (void)call(SYS_get_robust_list, 0, &record.robust_list, &record.robust_size);
     return record;
-}
-
-/// Whether the process has several threads: unshare(2) refuses CLONE_THREAD then, and else does
-/// nothing for it.
-[[nodiscard]] inline auto has_threads() noexcept -> bool {
-    return call(SYS_unshare, clone_thread) == -EINVAL;
 }
 
 /// Refuses to join where the joiner, which ends soon, would be born into a pid namespace of its
@@ -286,17 +351,22 @@ struct Run {
 }
 
 /// What can be found wrong with the plan here and now, without opening anything.
-[[nodiscard]] inline auto check_before_run(const Draft& plan) noexcept -> Result<void> {
-    Result<void> done = check_values(plan);
-    if (done) {
-        done = check_parent(plan);
+template <Scope S>
+[[nodiscard]] auto check_before_run(const Draft& plan) noexcept -> Result<void> {
+    Result<void> done;
+    if constexpr (S == Scope::everything) {
+        done = check_values(plan);
+        done = done ? check_parent(plan) : done;
+    } else {
+        done = check_ids(plan);
     }
     return done ? check_pending_pid(plan) : done;
 }
 
 /// Opens and checks what the plan names.
-[[nodiscard]] inline auto open_inputs(Run& run) noexcept -> Result<void> {
-    const Draft& plan = run.plan;
+template <Scope S>
+[[nodiscard]] auto open_inputs(Run<S>& run) noexcept -> Result<void> {
+    const auto& plan = run.plan;
     if (plan.deadline.count() > 0) {
         run.deadline = Deadline{plan.deadline};
     }
@@ -313,20 +383,21 @@ struct Run {
         if (!proc) {
             return tl::unexpected<Error>{proc.error()};
         }
-        run.own_proc = *std::move(proc);
+        run.own_proc.reset(proc->release());
         run.proc = run.own_proc.borrow();
     }
     if (plan.console.ok()) {
         done = check_console(plan.console);
     }
-    if (done && plan.cgroup.ok()) {
-        done = open_cgroup(run);
+    if constexpr (S == Scope::everything) {
+        done = done && plan.cgroup.ok() ? open_cgroup(run) : done;
     }
     return done;
 }
 
-[[nodiscard]] inline auto choose_joiner(const Run& run) noexcept -> Joiner {
-    const Draft& plan = run.plan;
+template <Scope S>
+[[nodiscard]] auto choose_joiner(const Run<S>& run) noexcept -> Joiner {
+    const auto& plan = run.plan;
     if (run.calls.count == 0) {
         return Joiner::none;
     }
@@ -341,6 +412,9 @@ struct Run {
     }
     // A process on the caller's memory can't join a time namespace, shares the dumpable flag that
     // its own /proc files depend on, and stops the clock of a caller with a deadline.
+    if constexpr (S == Scope::joining && has_vfork) {
+        return Joiner::shares_memory;
+    }
     const bool own_memory = !has_vfork || run.joining.contains(Kind::time) || plan.oom_score_adj ||
                             plan.created.contains(Kind::time) || plan.deadline.count() != 0;
     return own_memory ? Joiner::own_memory : Joiner::shares_memory;
@@ -357,15 +431,11 @@ struct Run {
            !has_capability(cap_setgid);
 }
 
-/// Decides, from the kinds that will be joined, who does what.
-inline void choose_route(Run& run) noexcept {
+/// Decides who creates, and who writes what the kernel wants written.
+inline void choose_creators(Run<Scope::everything>& run, bool root_inside) noexcept {
     const Draft& plan = run.plan;
-    Route& route = run.route;
+    Route<Scope::everything>& route = run.route;
     const bool creates_user = plan.created.contains(Kind::user);
-    const bool root_inside = run.joining.contains(Kind::user) ||
-                             (plan.maps && plan.maps->uids.maps(0) && plan.maps->gids.maps(0));
-    route.joiner = choose_joiner(run);
-    route.user_changes = creates_user || run.joining.contains(Kind::user);
     route.by_clone = route.user_changes ? plan.created & (Kind::user | Kind::pid)
                                         : plan.created - (Kind::cgroup | Kind::time);
     if (route.joiner == Joiner::child_itself) {
@@ -384,10 +454,23 @@ inline void choose_route(Run& run) noexcept {
         plan.time_offsets && route.joiner != Joiner::none && !route.time_by_joiner;
     route.wait_for_caller = plan.maps.has_value() || route.oom_by_caller ||
                             route.offsets_by_caller || route.joiner == Joiner::own_memory;
+}
+
+/// Decides, from the kinds that will be joined, who does what.
+template <Scope S>
+void choose_route(Run<S>& run) noexcept {
+    const auto& plan = run.plan;
+    const bool root_inside = run.joining.contains(Kind::user) ||
+                             (plan.maps && plan.maps->uids.maps(0) && plan.maps->gids.maps(0));
+    run.route.joiner = choose_joiner(run);
+    run.route.user_changes = (run.joining | plan.created).contains(Kind::user);
+    if constexpr (S == Scope::everything) {
+        choose_creators(run, root_inside);
+    }
     run.ids = nullptr;
     if (plan.credentials) {
         run.ids = &*plan.credentials;
-    } else if (route.user_changes && root_inside && !plan.keep_ids) {
+    } else if (run.route.user_changes && root_inside && !plan.keep_ids) {
         run.ids = &run.root_ids;
     }
 }

@@ -30,7 +30,8 @@ namespace nsjoin::detail {
 }
 
 /// `process` is an entry of /proc: "self", or a pid.
-[[nodiscard]] inline auto set_oom_score_adj(const Run& run, std::string_view process) noexcept
+template <Scope S>
+[[nodiscard]] auto set_oom_score_adj(const Run<S>& run, std::string_view process) noexcept
     -> Result<void> {
     Subject path{process};
     path.append("/oom_score_adj");
@@ -55,7 +56,8 @@ inline void append_offset(Subject& text, std::string_view clock,
     text.append(clock).append(parts.seconds).append(" ").append(parts.nanoseconds).append("\n");
 }
 
-[[nodiscard]] inline auto write_time_offsets(const Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto write_time_offsets(const Run<S>& run) noexcept -> Result<void> {
     Subject text;
     append_offset(text, "monotonic ", run.plan.time_offsets->monotonic);
     append_offset(text, "boottime ", run.plan.time_offsets->boottime);
@@ -63,7 +65,8 @@ inline void append_offset(Subject& text, std::string_view clock,
 }
 
 /// Enters the time namespace that this process created: unshare makes it only for its children.
-[[nodiscard]] inline auto enter_time(const Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto enter_time(const Run<S>& run) noexcept -> Result<void> {
     const long fd = open_at(run.proc.get(), "self/ns/time_for_children", O_RDONLY);
     if (fd < 0) {
         return outcome(Step::enter_time, fd);
@@ -106,8 +109,9 @@ inline void append_offset(Subject& text, std::string_view clock,
 }
 
 /// A step of the first process, whichever that is.
-[[nodiscard]] inline auto do_first_step(Run& run, Step step) noexcept -> Result<void> {
-    const Draft& plan = run.plan;
+template <Scope S>
+[[nodiscard]] auto do_first_step(Run<S>& run, Step step) noexcept -> Result<void> {
+    const auto& plan = run.plan;
     switch (step) {
     case Step::enter_cgroup:
         return run.cgroup_procs.ok() ? outcome(step, write_once(run.cgroup_procs.get(), "0"))
@@ -143,7 +147,8 @@ inline void append_offset(Subject& text, std::string_view clock,
 }
 
 /// The steps of the first process, up to the one that makes the child.
-[[nodiscard]] inline auto do_first_steps(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto do_first_steps(Run<S>& run) noexcept -> Result<void> {
     bool joined = false;
     for (const Step step : order(UserRights::taken)) {
         if (facts(step).actor != Actor::first) {
@@ -177,7 +182,8 @@ inline void append_offset(Subject& text, std::string_view clock,
 }
 
 /// Takes the caller's word to go on, and with it the file of the time offsets if it opened that.
-[[nodiscard]] inline auto receive_go(Run& run) noexcept -> bool {
+template <Scope S>
+[[nodiscard]] auto receive_go(Run<S>& run) noexcept -> bool {
     if (run.route.offsets_by_caller) {
         Result<OwnedFd> offsets = receive_descriptor(run.child_end.borrow());
         if (offsets) {
@@ -192,7 +198,8 @@ inline void append_offset(Subject& text, std::string_view clock,
 
 /// Waits until the caller says that the id maps are written. Ends when the caller does: the end
 /// of the channel may be held open by somebody that the caller forked.
-[[nodiscard]] inline auto await_caller(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto await_caller(Run<S>& run) noexcept -> Result<void> {
     std::array<pollfd, 2> entries{pollfd{run.child_end.get(), POLLIN, 0},
                                   pollfd{run.caller_pidfd.get(), POLLIN, 0}};
     const long ready = call_again(SYS_ppoll, entries.data(), entries.size(), nullptr, nullptr, 0UL);
@@ -202,7 +209,8 @@ inline void append_offset(Subject& text, std::string_view clock,
     return {};
 }
 
-[[nodiscard]] inline auto become_root(const Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto become_root(const Run<S>& run) noexcept -> Result<void> {
     Result<void> done = set_gid(*run.root_ids.gid);
     if (done) {
         done = set_uid(*run.root_ids.uid);
@@ -257,7 +265,8 @@ inline void append_offset(Subject& text, std::string_view clock,
 }
 
 /// The ids, each in its step.
-[[nodiscard]] inline auto do_id_step(const Run& run, Step step) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto do_id_step(const Run<S>& run, Step step) noexcept -> Result<void> {
     if (run.ids == nullptr) {
         return {};
     }
@@ -276,7 +285,8 @@ inline void append_offset(Subject& text, std::string_view clock,
     }
 }
 
-[[nodiscard]] inline auto do_namespace_step(Run& run, Step step) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto do_namespace_step(Run<S>& run, Step step) noexcept -> Result<void> {
     const bool own_time = run.route.by_unshare.contains(Kind::time);
     switch (step) {
     case Step::await_maps:
@@ -296,8 +306,9 @@ inline void append_offset(Subject& text, std::string_view clock,
     }
 }
 
-[[nodiscard]] inline auto do_process_step(const Run& run, Step step) noexcept -> Result<void> {
-    const Draft& plan = run.plan;
+template <Scope S>
+[[nodiscard]] auto do_process_step(const Run<S>& run, Step step) noexcept -> Result<void> {
+    const auto& plan = run.plan;
     switch (step) {
     case Step::new_session:
         return plan.new_session || plan.console.ok() ? outcome(step, call(SYS_setsid))
@@ -327,7 +338,8 @@ inline void append_offset(Subject& text, std::string_view clock,
 }
 
 /// The child's steps, in their order.
-[[nodiscard]] inline auto do_child_steps(Run& run) noexcept -> Result<void> {
+template <Scope S>
+[[nodiscard]] auto do_child_steps(Run<S>& run) noexcept -> Result<void> {
     for (const Step step : order(UserRights::taken)) {
         if (facts(step).actor != Actor::child) {
             continue;
