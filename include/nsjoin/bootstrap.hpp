@@ -678,8 +678,7 @@ inline void put_map(WireWriter& writer, const IdMap& map) noexcept {
     }
 }
 
-inline void put_offset(WireWriter& writer, std::string_view clock,
-                       Duration offset) noexcept {
+inline void put_offset(WireWriter& writer, std::string_view clock, Duration offset) noexcept {
     const SecondsAndRest parts = split(offset);
     writer.text(clock);
     writer.number(parts.seconds);

@@ -203,8 +203,12 @@ namespace detail {
     return true;
 }
 
+[[nodiscard]] inline auto groups_differ() noexcept -> tl::unexpected<Error> {
+    return fail(Step::verify_ids, Reason::ids_differ, "the groups");
+}
+
 /// Compares the groups with the wanted ones, of which there are some.
-[[nodiscard]] inline auto has_groups(std::span<const gid_t> wanted) noexcept -> Result<bool> {
+[[nodiscard]] inline auto verify_list(std::span<const gid_t> wanted) noexcept -> Result<void> {
     // No malloc: another thread may have held its lock when this process was made.
     const std::size_t size = 2 * wanted.size_bytes();
     void* const memory =
@@ -218,43 +222,51 @@ namespace detail {
         call(SYS_getgroups, list.size(), list.data()) == static_cast<long>(wanted.size()) &&
         same_groups(list, both.last(wanted.size()), wanted);
     (void)::munmap(memory, size);
-    return same;
+    return same ? Result<void>{} : groups_differ();
 }
 
 /// Compares the groups with what they should be.
 [[nodiscard]] inline auto verify_groups(const Groups& wanted) noexcept -> Result<void> {
-    Result<bool> same{wanted.kept()};
     if (!wanted.ids().empty()) {
-        same = has_groups(wanted.ids());
-    } else if (!wanted.kept()) {
-        // Dropped ones may stay where setgroups is denied.
-        same = call(SYS_getgroups, 0, nullptr) == 0 ||
-               (wanted.dropped() && call(SYS_setgroups, 0, nullptr) == -EPERM);
+        return verify_list(wanted.ids());
     }
-    if (!same) {
-        return tl::unexpected<Error>{same.error()};
-    }
-    return *same ? Result<void>{} : fail(Step::verify_ids, Reason::ids_differ, "the groups");
+    // Dropped ones may stay where setgroups is denied.
+    const bool same = wanted.kept() || call(SYS_getgroups, 0, nullptr) == 0 ||
+                      (wanted.dropped() && call(SYS_setgroups, 0, nullptr) == -EPERM);
+    return same ? Result<void>{} : groups_differ();
 }
 
-/// Compares what the kernel says the ids are with what they should be.
+/// Compares what the kernel says the ids are, real, effective and saved, with what they should be.
+/// `number` is that of getresuid(2) or getresgid(2).
+[[nodiscard]] inline auto verify_id(long number, std::string_view what, uid_t wanted) noexcept
+    -> Result<void> {
+    std::array<uid_t, 3> ids{};
+    const long result = call(number, &ids[0], &ids[1], &ids[2]);
+    if (result != 0 || ids[0] != wanted || ids[1] != wanted || ids[2] != wanted) {
+        return id_error(Step::verify_ids, result, what, wanted);
+    }
+    return {};
+}
+
 [[nodiscard]] inline auto verify_ids(const Credentials& wanted) noexcept -> Result<void> {
-    uid_t r = 0;
-    uid_t e = 0;
-    uid_t s = 0;
+    Result<void> same;
     if (wanted.gid) {
-        const long result = call(SYS_getresgid, &r, &e, &s);
-        if (result != 0 || r != *wanted.gid || e != *wanted.gid || s != *wanted.gid) {
-            return id_error(Step::verify_ids, result, "gid ", *wanted.gid);
-        }
+        same = verify_id(SYS_getresgid, "gid ", *wanted.gid);
     }
-    if (wanted.uid) {
-        const long result = call(SYS_getresuid, &r, &e, &s);
-        if (result != 0 || r != *wanted.uid || e != *wanted.uid || s != *wanted.uid) {
-            return id_error(Step::verify_ids, result, "uid ", *wanted.uid);
-        }
+    if (same && wanted.uid) {
+        same = verify_id(SYS_getresuid, "uid ", *wanted.uid);
     }
-    return verify_groups(wanted.groups);
+    return same ? verify_groups(wanted.groups) : same;
+}
+
+/// become() of 0:0 without groups, in a user namespace that has just been joined: there, only what
+/// the namespace denies can be in the way of dropping the groups.
+[[nodiscard]] inline auto become_root_inside() noexcept -> Result<void> {
+    (void)call(SYS_setgroups, 0, nullptr);
+    Result<void> done = set_gid(0);
+    done = done ? set_uid(0) : done;
+    done = done ? verify_id(SYS_getresgid, "gid ", 0) : done;
+    return done ? verify_id(SYS_getresuid, "uid ", 0) : done;
 }
 
 } // namespace detail

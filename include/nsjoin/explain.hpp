@@ -461,8 +461,8 @@ template <Scope S>
 
 /// Why a call that joins stands where it does.
 template <Scope S>
-[[nodiscard]] auto reason_for_call(const Run<S>& run, const StepList& list,
-                                          const JoinCall& join, bool user_before) -> std::string {
+[[nodiscard]] auto reason_for_call(const Run<S>& run, const StepList& list, const JoinCall& join,
+                                   bool user_before) -> std::string {
     if (join.kinds.size() > 1 && !join.kinds.contains(Kind::user)) {
         return "one call, all or nothing: there is no order among them";
     }
@@ -499,7 +499,7 @@ inline void append_entry(std::string& text, std::string_view label, std::string_
 /// The calls that join, each with the reason for its place; with `number`, as numbered steps.
 template <Scope S>
 void explain_calls(std::string& text, const Run<S>& run, const StepList& list,
-                          const JoinCalls& calls, int* number) {
+                   const JoinCalls& calls, int* number) {
     const std::string who = std::string{process_name(run, Step::join_user)} + ": ";
     bool user_before = false;
     for (const JoinCall& join : calls.view()) {
@@ -548,7 +548,7 @@ template <Scope S>
         add_calls_unseen(run);
     }
     if (run.plan.cgroup.ok()) {
-        run.into_cgroup = is_born_in_cgroup(run.plan).value_or(false);
+        (void)look_at_cgroup(run.plan, run.into_cgroup);
     }
     choose_route(run);
     return looked;

@@ -42,7 +42,9 @@ class [[nodiscard]] Side {
 
 namespace detail {
 
-[[nodiscard]] inline auto to_side(const Result<Outcome>& result) noexcept -> Result<Side> {
+template <Scope S>
+[[nodiscard]] auto to_side(const Draft& plan) noexcept -> Result<Side> {
+    const Result<Outcome> result = run_plan<compiled_for(S)>(plan);
     if (!result) {
         return tl::unexpected<Error>{result.error()};
     }
@@ -74,15 +76,14 @@ namespace detail {
 /// and why.
 template <Scope S = Scope::everything>
 [[nodiscard]] auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
-    return detail::to_side(detail::run_plan<S>(plan.parts()));
+    return detail::to_side<S>(plan.parts());
 }
 
 /// The same with a plan of the compiler's: what such a plan can't say is not compiled.
 template <unsigned Joined, unsigned Created, unsigned Said>
 [[nodiscard]] auto join_and_clone(const JoinPlan<Joined, Created, Said>& plan) noexcept
     -> Result<Side> {
-    constexpr Scope scope = JoinPlan<Joined, Created, Said>::scope;
-    return detail::to_side(detail::run_plan<scope>(plan.parts()));
+    return detail::to_side<JoinPlan<Joined, Created, Said>::scope>(plan.parts());
 }
 
 } // namespace nsjoin

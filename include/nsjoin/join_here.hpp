@@ -275,7 +275,7 @@ namespace detail {
         error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
         return tl::unexpected<Error>{error};
     }
-    return kinds.contains(Kind::user) ? become({.uid = 0, .gid = 0}) : Result<void>{};
+    return kinds.contains(Kind::user) ? become_root_inside() : Result<void>{};
 }
 
 } // namespace detail

@@ -55,7 +55,8 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
 
 /// The pid of the pidfd's process in the pid namespace that /proc shows, which is not always the
 /// one in which the pidfd was opened. -1 if the process was waited for, 0 if it is not seen there.
-[[nodiscard]] inline auto pid_in_proc(BorrowedFd proc, BorrowedFd pidfd) noexcept -> Result<int> {
+[[nodiscard]] inline auto find_in_proc(BorrowedFd proc, BorrowedFd pidfd, int& pid) noexcept
+    -> Result<void> {
     const SmallPath path = SmallPath{"thread-self/fdinfo/"}.append(pidfd.get());
     const auto file = open_owned(Step::open_namespace, proc.get(), path.c_str(), O_RDONLY);
     if (!file) {
@@ -66,14 +67,13 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     const std::string_view text{buffer.data(), static_cast<std::size_t>(length < 0 ? 0 : length)};
     constexpr std::string_view label = "\nPid:\t";
     const std::size_t at = text.find(label);
-    int pid = 0;
     if (at == std::string_view::npos ||
         std::from_chars(text.data() + at + label.size(), text.data() + text.size(), pid).ec !=
             std::errc{}) {
         return fail(Step::open_namespace, length < 0 ? static_cast<int>(-length) : EBADF,
                     path.c_str());
     }
-    return pid;
+    return {};
 }
 
 /// Whether the running kernel has no such entry in any process's ns directory.
@@ -89,8 +89,8 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
 
 /// The kind by the name in /proc/self/fd, for kernels before 4.11. A namespace that is opened by
 /// the path where it is pinned shows that path there, so its kind stays unknown.
-[[nodiscard]] inline auto kind_from_link(BorrowedFd fd, std::string_view subject) noexcept
-    -> Result<Kind> {
+[[nodiscard]] inline auto kind_from_link(BorrowedFd fd, std::string_view subject,
+                                         Kind& kind) noexcept -> Result<void> {
     const auto proc = open_proc();
     if (!proc) {
         return tl::unexpected<Error>{proc.error()};
@@ -99,22 +99,21 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     const long length =
         call(SYS_readlinkat, proc->get(), path_of(fd).c_str(), buffer.data(), buffer.size());
     const std::string_view link{buffer.data(), static_cast<std::size_t>(length < 0 ? 0 : length)};
-    Kind kind{};
     if (!kind_from_name(first(link, link.find(":[")), kind)) {
         return fail(Step::open_namespace, ENOTTY, subject);
     }
-    return kind;
+    return {};
 }
 
-/// The kind of the namespace that the descriptor stands for, if it is one.
-[[nodiscard]] inline auto kind_of(BorrowedFd fd, std::string_view subject) noexcept
-    -> Result<Kind> {
+/// Finds the kind of the namespace that the descriptor stands for, if it is one.
+[[nodiscard]] inline auto find_kind(BorrowedFd fd, std::string_view subject, Kind& kind) noexcept
+    -> Result<void> {
     if (!lies_on(fd, nsfs_magic)) {
         return fail(Step::open_namespace, Reason::not_a_namespace, subject);
     }
     const long flag = call(SYS_ioctl, fd.get(), ns_get_nstype);
     if (is_unknown_request(flag)) {
-        return kind_from_link(fd, subject);
+        return kind_from_link(fd, subject, kind);
     }
     if (flag < 0) {
         return fail(Step::open_namespace, static_cast<int>(-flag), subject);
@@ -123,7 +122,8 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     if (kinds.empty()) {
         return fail(Step::open_namespace, Reason::no_such_kind, subject);
     }
-    return *kinds.begin();
+    kind = *kinds.begin();
+    return {};
 }
 
 [[nodiscard]] inline auto wrong_kind(Subject subject, Kind found) noexcept
@@ -366,11 +366,11 @@ class [[nodiscard]] AnyNamespaceFd {
         if (!proc) {
             return tl::unexpected<Error>{proc.error()};
         }
-        const auto pid = detail::pid_in_proc(*proc, target.fd());
-        if (!pid) {
-            return tl::unexpected<Error>{pid.error()};
+        int pid = 0;
+        if (const auto found = detail::find_in_proc(*proc, target.fd(), pid); !found) {
+            return tl::unexpected<Error>{found.error()};
         }
-        auto path = detail::SmallPath{""}.append(*pid).append("/ns/").append(entry.name);
+        auto path = detail::SmallPath{""}.append(pid).append("/ns/").append(entry.name);
         auto space = open_proc_entry(*proc, path.c_str(), entry,
                                      detail::namespace_subject(entry.name, target.pid()));
         // Only a process that lives now had its pid, and its alone, while the name was looked up.
@@ -413,11 +413,11 @@ class [[nodiscard]] AnyNamespaceFd {
 
     [[nodiscard]] static auto verified(OwnedFd fd, std::string_view subject) noexcept
         -> Result<AnyNamespaceFd> {
-        const auto kind = detail::kind_of(fd, subject);
-        if (!kind) {
-            return tl::unexpected<Error>{kind.error()};
+        Kind kind{};
+        if (const auto found = detail::find_kind(fd, subject, kind); !found) {
+            return tl::unexpected<Error>{found.error()};
         }
-        return AnyNamespaceFd{std::move(fd), *kind};
+        return AnyNamespaceFd{std::move(fd), kind};
     }
 
     [[nodiscard]] auto related(unsigned long request, Kind kind) const noexcept

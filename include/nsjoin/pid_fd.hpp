@@ -75,9 +75,7 @@ class [[nodiscard]] PidFd {
     [[nodiscard]] auto release() noexcept -> OwnedFd { return std::move(fd_); }
 
     /// Whether the process has not ended yet. poll(2).
-    [[nodiscard]] auto alive() const noexcept -> bool {
-        return !ended_within(Duration{});
-    }
+    [[nodiscard]] auto alive() const noexcept -> bool { return !ended_within(Duration{}); }
 
     /// Sends signal `number`; 0 only checks that it could be sent. pidfd_send_signal(2).
     /// Errors: ESRCH if the process ended and was waited for; EPERM; EINVAL for no such signal.
@@ -90,13 +88,12 @@ class [[nodiscard]] PidFd {
     }
 
     /// Waits until the process, a child of the caller, ends, and takes its status. waitid(2).
-    /// `timeout` is forever by default, and if it is negative. A second wait, and one after somebody else
-    /// took the status (a SIGCHLD handler that reaps all, or SIGCHLD ignored), is answered from
-    /// the descriptor itself since Linux 6.15 (PIDFD_GET_INFO).
-    /// Errors: deadline_passed; already_reaped if the status is lost; ECHILD if the process is
-    /// not the caller's child.
-    [[nodiscard]] auto wait(Duration timeout = forever) const noexcept
-        -> Result<ExitStatus> {
+    /// `timeout` is forever by default, and if it is negative. A second wait, and one after
+    /// somebody else took the status (a SIGCHLD handler that reaps all, or SIGCHLD ignored), is
+    /// answered from the descriptor itself since Linux 6.15 (PIDFD_GET_INFO). Errors:
+    /// deadline_passed; already_reaped if the status is lost; ECHILD if the process is not the
+    /// caller's child.
+    [[nodiscard]] auto wait(Duration timeout = forever) const noexcept -> Result<ExitStatus> {
         if (timeout.count() >= 0 && !ended_within(timeout)) {
             return error(Step::wait, Reason::deadline_passed);
         }
@@ -119,8 +116,7 @@ class [[nodiscard]] PidFd {
     }
 
     /// Without events, waits until nothing but the descriptor is left of the process: POLLHUP.
-    [[nodiscard]] auto polled_within(Duration timeout, short events) const noexcept
-        -> bool {
+    [[nodiscard]] auto polled_within(Duration timeout, short events) const noexcept -> bool {
         const detail::Deadline deadline{timeout};
         for (;;) {
             pollfd entry{fd_.get(), events, 0};

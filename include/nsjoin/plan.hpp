@@ -311,7 +311,7 @@ namespace detail {
         return out_of_range("a signal is 1 to 64, not ", draft.death_signal);
     }
     if (draft.deadline.count() < 0) {
-        return out_of_range("a deadline is positive, not (ms) ", draft.deadline.count() / 1'000'000);
+        return out_of_range("a deadline is 0 ns or more, not ", draft.deadline.count());
     }
     if (const Result<void> sources = check_mount_sources(draft); !sources) {
         return sources;
@@ -549,11 +549,10 @@ class [[nodiscard]] JoinPlan {
     }
 
     /// Which plans a function has to be compiled for to run this one.
-    static constexpr Scope scope =
-        Created == 0 && (Joined & KindSet{Kind::time}.bits()) == 0 &&
-                (Said & ~static_cast<unsigned>(detail::said_ids)) == 0
-            ? Scope::joining
-            : Scope::everything;
+    static constexpr Scope scope = Created == 0 && (Joined & KindSet{Kind::time}.bits()) == 0 &&
+                                           (Said & ~static_cast<unsigned>(detail::said_ids)) == 0
+                                       ? Scope::joining
+                                       : Scope::everything;
 
     /// What the plan says.
     [[nodiscard]] auto parts() const& noexcept -> const Draft& { return draft_; }

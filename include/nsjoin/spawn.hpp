@@ -211,17 +211,18 @@ template <Scope S>
     const bool joins = run.route.joiner != Joiner::none;
     const bool two = joins && (run.joining | run.plan.created).contains(Kind::pid);
     run.one_process = joins && !two;
-    if (run.one_process) {
-        run.route.by_unshare = run.plan.created;
-        run.route.by_clone = {};
+    if constexpr (S == Scope::everything) {
+        if (run.one_process) {
+            run.route.by_unshare = run.plan.created;
+            run.route.by_clone = {};
+        }
     }
     return two;
 }
 
 /// Runs the plan and the program once, on the caller's memory.
 template <Scope S>
-[[nodiscard]] auto execute_here(Run<S>& run, const Command& command) noexcept
-    -> Result<void> {
+[[nodiscard]] auto execute_here(Run<S>& run, const Command& command) noexcept -> Result<void> {
     run.own_handover = Handover{};
     run.handover = &run.own_handover;
     ProgramStack stack; // NOLINT(*-member-init)
@@ -250,8 +251,7 @@ template <Scope S>
 
 /// Runs the plan and the program once, on the memory of a joiner, which is a copy of the caller.
 template <Scope S>
-[[nodiscard]] auto execute_on_joiner(Run<S>& run, const Command& command) noexcept
-    -> Result<void> {
+[[nodiscard]] auto execute_on_joiner(Run<S>& run, const Command& command) noexcept -> Result<void> {
     SharedHandover shared;
     run.handover = shared.get();
     if (run.handover == nullptr) {
@@ -297,7 +297,7 @@ template <Scope S>
 /// The child of execute_in_copy(), to the program or its end.
 template <Scope S>
 [[noreturn]] void execute_child(Run<S>& run, const Command& command,
-                                       KernelSignalSet mask) noexcept {
+                                KernelSignalSet mask) noexcept {
     Kept kept{number_of(run, command.program.file()), offer_errors(run)};
     const Result<void> done = become_program(run, command, kept, mask);
     const Message message{true, done.error()};
@@ -307,8 +307,7 @@ template <Scope S>
 
 /// Waits for one of the two; false if the deadline passes first.
 template <Scope S>
-[[nodiscard]] auto await_either(const Run<S>& run, BorrowedFd a, BorrowedFd b) noexcept
-    -> bool {
+[[nodiscard]] auto await_either(const Run<S>& run, BorrowedFd a, BorrowedFd b) noexcept -> bool {
     long ready = -EINTR;
     while (ready == -EINTR) {
         std::array<pollfd, 2> entries{pollfd{a.get(), POLLIN, 0}, pollfd{b.get(), POLLIN, 0}};
@@ -320,8 +319,7 @@ template <Scope S>
 
 /// Takes the pipe of the child, if it lives long enough to send it.
 template <Scope S>
-[[nodiscard]] auto take_errors(const Run<S>& run, const PidFd& child) noexcept
-    -> Result<OwnedFd> {
+[[nodiscard]] auto take_errors(const Run<S>& run, const PidFd& child) noexcept -> Result<OwnedFd> {
     if (!await_either(run, run.caller_end, child.fd())) {
         return fail(Step::execute, Reason::deadline_passed);
     }
@@ -336,8 +334,7 @@ template <Scope S>
 
 /// Waits until the program is executed: the pipe is closed by that, or brings the error.
 template <Scope S>
-[[nodiscard]] auto await_program(const Run<S>& run, const PidFd& child) noexcept
-    -> Result<void> {
+[[nodiscard]] auto await_program(const Run<S>& run, const PidFd& child) noexcept -> Result<void> {
     const Result<OwnedFd> errors = take_errors(run, child);
     if (!errors) {
         return tl::unexpected<Error>{errors.error()};
@@ -381,17 +378,19 @@ template <Scope S>
 
 template <Scope S>
 [[nodiscard]] auto execute_once(Run<S>& run, const Command& command) noexcept -> Result<void> {
-    if (fits_this_memory(run)) {
+    if constexpr (S == Scope::joining) {
         return execute_here(run, command);
+    } else if (fits_this_memory(run)) {
+        return execute_here(run, command);
+    } else {
+        return fits_joiners_memory(run) ? execute_on_joiner(run, command)
+                                        : execute_in_copy(run, command);
     }
-    return fits_joiners_memory(run) ? execute_on_joiner(run, command)
-                                    : execute_in_copy(run, command);
 }
 
 /// What both ways of a command need opened.
 template <Scope S>
-[[nodiscard]] auto open_for_command(Run<S>& run, const Command& command) noexcept
-    -> Result<void> {
+[[nodiscard]] auto open_for_command(Run<S>& run, const Command& command) noexcept -> Result<void> {
     run.executes = true;
     Result<void> done = copy_from_console(run, command);
     done = done ? open_inputs(run) : done;
@@ -415,7 +414,11 @@ template <Scope S>
     return check_pending_pid(plan);
 }
 
-[[nodiscard]] inline auto check_for_command(const Draft& plan) noexcept -> Result<void> {
+template <Scope S = Scope::everything>
+[[nodiscard]] auto check_for_command(const Draft& plan) noexcept -> Result<void> {
+    if constexpr (S == Scope::joining) {
+        return check_ids(plan);
+    }
     if (plan.child_of != ChildOf::caller) {
         return fail(Step::check_plan, Reason::bad_value,
                     "a program's process is the caller's own child, never its parent's");
@@ -437,6 +440,27 @@ template <Scope S>
         return tl::unexpected<Error>{error};
     }
     return PidFd{OwnedFd{run.outcome.pidfd}, run.outcome.pid};
+}
+
+template <Scope S>
+[[nodiscard]] auto execute_plan(const Draft& plan, const Command& command) noexcept
+    -> Result<PidFd> {
+    const ErrnoKeeper keep_errno;
+    Run<S> run{plan};
+    Result<void> done = check_command(command);
+    if (done) {
+        done = check_for_command<S>(plan);
+    }
+    if (done) {
+        done = open_for_command(run, command);
+    }
+    if (!done) {
+        return tl::unexpected<Error>{done.error()};
+    }
+    const auto once = [&command](Run<S>& r) noexcept {
+        return execute_once(r, command);
+    };
+    return to_child(run, attempts(run, once));
 }
 
 } // namespace detail
@@ -472,31 +496,18 @@ template <Scope S>
 template <Scope S = Scope::everything>
 [[nodiscard]] auto join_and_exec(const Plan& plan, const Command& command) noexcept
     -> Result<PidFd> {
-    const detail::ErrnoKeeper keep_errno;
-    detail::Run<S> run{plan.parts()};
-    Result<void> done = detail::check_command(command);
-    if (done) {
-        done = detail::check_for_command(run.plan);
-    }
-    if (done) {
-        done = detail::open_for_command(run, command);
-    }
-    if (!done) {
-        return tl::unexpected<Error>{done.error()};
-    }
-    const auto once = [&command](detail::Run<S>& r) noexcept {
-        return execute_once(r, command);
-    };
-    return detail::to_child(run, detail::attempts(run, once));
+    return detail::execute_plan<detail::compiled_for(S)>(plan.parts(), command);
 }
 
-/// The same with a plan of the compiler's: one that makes the child a sibling does not compile.
+/// The same with a plan of the compiler's: what such a plan can't say is not compiled, and one that
+/// makes the child a sibling does not compile.
 template <unsigned Joined, unsigned Created, unsigned Said>
 [[nodiscard]] auto join_and_exec(const JoinPlan<Joined, Created, Said>& plan,
                                  const Command& command) noexcept -> Result<PidFd> {
     static_assert((Said & detail::said_parent) == 0,
                   "nsjoin: a program's process is the caller's own child: leave child_of() out");
-    return join_and_exec(plan.build(), command);
+    constexpr Scope scope = JoinPlan<Joined, Created, Said>::scope;
+    return detail::execute_plan<detail::compiled_for(scope)>(plan.parts(), command);
 }
 
 namespace detail {

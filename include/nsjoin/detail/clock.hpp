@@ -38,8 +38,7 @@ class Deadline {
 
     /// In `span` from now; if that is negative, or past the clock's last moment, none.
     explicit Deadline(Duration span) noexcept
-        : none_{span.count() < 0 ||
-                __builtin_add_overflow(monotonic_now(), span.count(), &end_)} {}
+        : none_{span.count() < 0 || __builtin_add_overflow(monotonic_now(), span.count(), &end_)} {}
 
     /// The time that is left; 0 if it has passed, -1 ns if there is none.
     [[nodiscard]] auto left() const noexcept -> Duration {

@@ -4,7 +4,7 @@
 
 #include <nsjoin/detail/syscall.hpp>
 
-#include <atomic>
+#include <cerrno>
 #include <new>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -15,20 +15,22 @@
 
 namespace nsjoin::detail {
 
+// The compiler's own atomic operations: an includer's compiler spends more on <atomic> than on
+// this.
+
 /// How many threads of this process need it to be not dumpable, and what it was before.
 struct DumpableState {
-    std::atomic<bool> locked{false};
+    bool locked = false; ///< atomic
     unsigned holders = 0;
     bool was_dumpable = false;
 };
 
-// NOLINTNEXTLINE(*-non-const-global-variables)
-inline std::atomic<DumpableState*> dumpable_page{nullptr};
+inline DumpableState* dumpable_page = nullptr; // NOLINT(*-non-const-global-variables): atomic
 
 /// The state of this process, made by the first that asks; null if there was no memory. The kernel
 /// empties it in every copy of the process (MADV_WIPEONFORK, Linux 4.14), where nobody holds it.
 [[nodiscard]] inline auto dumpable_state() noexcept -> DumpableState* {
-    DumpableState* state = dumpable_page.load(std::memory_order_acquire);
+    DumpableState* state = __atomic_load_n(&dumpable_page, __ATOMIC_ACQUIRE);
     if (state != nullptr) {
         return state;
     }
@@ -40,7 +42,8 @@ inline std::atomic<DumpableState*> dumpable_page{nullptr};
     }
     auto* const fresh = ::new (page) DumpableState{};
     if (::madvise(page, size, MADV_WIPEONFORK) == 0 &&
-        dumpable_page.compare_exchange_strong(state, fresh)) {
+        __atomic_compare_exchange_n(&dumpable_page, &state, fresh, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
         return fresh;
     }
     (void)::munmap(page, size);
@@ -51,14 +54,14 @@ inline std::atomic<DumpableState*> dumpable_page{nullptr};
 class DumpableLock {
   public:
     explicit DumpableLock(DumpableState* state) noexcept : state_{state} {
-        while (state_ != nullptr && state_->locked.exchange(true, std::memory_order_acquire)) {
+        while (state_ != nullptr && __atomic_exchange_n(&state_->locked, true, __ATOMIC_ACQUIRE)) {
             (void)call(SYS_sched_yield);
         }
     }
 
     ~DumpableLock() {
         if (state_ != nullptr) {
-            state_->locked.store(false, std::memory_order_release);
+            __atomic_store_n(&state_->locked, false, __ATOMIC_RELEASE);
         }
     }
 

@@ -297,8 +297,7 @@ template <Scope S>
 
 /// Waits for the child's report.
 template <Scope S>
-[[nodiscard]] auto await_report(const Run<S>& run, const PidFd& child) noexcept
-    -> Result<void> {
+[[nodiscard]] auto await_report(const Run<S>& run, const PidFd& child) noexcept -> Result<void> {
     std::array<pollfd, 2> entries{pollfd{run.caller_end.get(), POLLIN, 0},
                                   pollfd{child.fd().get(), POLLIN, 0}};
     long ready = -EINTR;
@@ -483,8 +482,8 @@ template <Scope S, typename Once>
 
 /// Runs the plan with the calls that follow from what is known of the namespaces.
 template <Scope S, typename Once>
-[[nodiscard]] auto attempt_ways(Run<S>& run, const Candidates& candidates, const Once& once) noexcept
-    -> Result<void> {
+[[nodiscard]] auto attempt_ways(Run<S>& run, const Candidates& candidates,
+                                const Once& once) noexcept -> Result<void> {
     run.joining = candidates.differing();
     Result<void> result;
     for (const Way way : {Way::differing, Way::by_descriptors}) {

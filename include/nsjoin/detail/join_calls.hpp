@@ -156,11 +156,11 @@ class Candidates {
             candidate = Candidate{};
             candidate.kind = kind;
             candidate.source = plan.source(kind);
-            const Result<bool> there = look_at(candidate);
-            if (!there) {
-                return tl::unexpected<Error>{there.error()};
+            Result<void> looked = look_at(candidate);
+            if (!looked) {
+                return looked;
             }
-            if (*there && !candidate.same) {
+            if (!candidate.same) {
                 joined_ = joined_ | kind;
                 ++count_;
                 if (kind == Kind::user) {
@@ -193,20 +193,18 @@ class Candidates {
   private:
     [[nodiscard]] auto user_joined() const noexcept -> bool { return joined_.contains(Kind::user); }
 
-    [[nodiscard]] static auto look_at(Candidate& candidate) noexcept -> Result<bool> {
+    [[nodiscard]] static auto look_at(Candidate& candidate) noexcept -> Result<void> {
         if (candidate.source.from == JoinSource::From::target) {
             auto opened = open_target_namespace(candidate.source, candidate.kind);
             if (!opened) {
-                if (opened.error().reason == Reason::no_such_kind) {
-                    return false;
-                }
-                return tl::unexpected<Error>{opened.error()};
+                candidate.same = opened.error().reason == Reason::no_such_kind; // nobody differs
+                return candidate.same ? Result<void>{} : tl::unexpected<Error>{opened.error()};
             }
-            candidate.opened = *std::move(opened);
+            candidate.opened.reset(opened->release());
         }
         candidate.same = is_own(candidate.kind, candidate.namespace_fd());
         candidate.when = when_to_join(candidate.kind, candidate.namespace_fd());
-        return true;
+        return {};
     }
 
     [[nodiscard]] auto in_user_call(const Candidate& c, Way way) const noexcept -> bool {

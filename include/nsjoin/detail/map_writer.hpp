@@ -46,7 +46,7 @@ class MapText {
 /// opened first, and the child is seen alive afterwards.
 template <Scope S>
 [[nodiscard]] auto open_child_file(Step step, const Run<S>& run, const PidFd& child,
-                                          std::string_view name) noexcept -> Result<OwnedFd> {
+                                   std::string_view name) noexcept -> Result<OwnedFd> {
     Subject path;
     path.append(std::int64_t{child.pid()}).append("/").append(name);
     Result<OwnedFd> file = open_owned(step, run.proc.get(), path.c_str(), O_WRONLY);
@@ -58,7 +58,7 @@ template <Scope S>
 
 template <Scope S>
 [[nodiscard]] auto write_child_file(Step step, const Run<S>& run, const PidFd& child,
-                                           std::string_view name, std::string_view text) noexcept
+                                    std::string_view name, std::string_view text) noexcept
     -> Result<void> {
     const Result<OwnedFd> file = open_child_file(step, run, child, name);
     if (!file) {
@@ -170,8 +170,7 @@ template <Scope S>
 /// newuidmap PID INSIDE OUTSIDE COUNT …, or newgidmap.
 template <Scope S>
 [[nodiscard]] auto map_by_helper(Step step, const Run<S>& run, const PidFd& child,
-                                        std::string_view name, const IdMap& map) noexcept
-    -> Result<void> {
+                                 std::string_view name, const IdMap& map) noexcept -> Result<void> {
     std::array<char, 4096> path{};
     if (!find_helper(run.plan, name, path)) {
         return fail(step, Reason::no_helper, name);
@@ -197,8 +196,8 @@ template <Scope S>
 
 template <Scope S>
 [[nodiscard]] auto write_map(Step step, const Run<S>& run, const PidFd& child,
-                                    std::string_view file, std::string_view helper,
-                                    const IdMap& map) noexcept -> Result<void> {
+                             std::string_view file, std::string_view helper,
+                             const IdMap& map) noexcept -> Result<void> {
     MapText text;
     for (const IdExtent& e : map.extents()) {
         text.append(e.inside);

@@ -49,8 +49,7 @@ struct SenderIds {
 
 /// Opens the sources in the mount namespace of the process that asks, and sends each.
 template <Scope S>
-[[nodiscard]] auto serve_sources(const Run<S>& run, BorrowedFd socket) noexcept
-    -> Result<void> {
+[[nodiscard]] auto serve_sources(const Run<S>& run, BorrowedFd socket) noexcept -> Result<void> {
     const pid_t child = receive_sender(socket);
     if (child <= 0) {
         return {}; // the child is gone

@@ -78,8 +78,7 @@ struct Kept {
 
 /// Copies what the command names where a console will be.
 template <Scope S>
-[[nodiscard]] auto copy_from_console(Run<S>& run, const Command& command) noexcept
-    -> Result<void> {
+[[nodiscard]] auto copy_from_console(Run<S>& run, const Command& command) noexcept -> Result<void> {
     for (int number = 0; run.plan.console.ok() && number <= STDERR_FILENO; ++number) {
         if (!is_passed_from(command, number)) {
             continue;
@@ -105,8 +104,8 @@ template <Scope S>
 
 /// One more than the highest descriptor that the plan or the command names.
 template <Scope S>
-[[nodiscard]] auto above_all(const Run<S>& run, const Command& command,
-                                    const Kept& kept) noexcept -> int {
+[[nodiscard]] auto above_all(const Run<S>& run, const Command& command, const Kept& kept) noexcept
+    -> int {
     const auto& plan = run.plan;
     int highest = STDERR_FILENO;
     const auto consider = [&highest](int number) {
@@ -127,8 +126,8 @@ template <Scope S>
 /// Gives the process, which may share the caller's, a descriptor table of its own, with no more in
 /// it than needed: to copy all of a big one would be the dearest part of it all.
 template <Scope S>
-[[nodiscard]] auto own_table(const Run<S>& run, const Command& command,
-                                    const Kept& kept) noexcept -> Result<void> {
+[[nodiscard]] auto own_table(const Run<S>& run, const Command& command, const Kept& kept) noexcept
+    -> Result<void> {
     const bool changes =
         command.close_others || run.plan.console.ok() || !command.descriptors.empty();
     if (!changes) {
@@ -151,8 +150,8 @@ template <Scope S>
 
 /// Puts the descriptors under their numbers. What is kept and in the way is moved.
 template <Scope S>
-[[nodiscard]] auto pass_descriptors(const Run<S>& run, const Command& command,
-                                           Kept& kept) noexcept -> long {
+[[nodiscard]] auto pass_descriptors(const Run<S>& run, const Command& command, Kept& kept) noexcept
+    -> long {
     const int above = above_all(run, command, kept);
     const auto& list = command.descriptors;
     const auto is_taken = [&command](int number) {
@@ -363,7 +362,7 @@ template <typename... Args>
 /// `restored` is the mask to restore, if signals are blocked.
 template <Scope S>
 [[nodiscard]] auto become_program(const Run<S>& run, const Command& command, Kept& kept,
-                                         std::optional<KernelSignalSet> restored) noexcept
+                                  std::optional<KernelSignalSet> restored) noexcept
     -> Result<void> {
     const long passed = pass_descriptors(run, command, kept);
     if (passed < 0) {

@@ -36,6 +36,12 @@ enum class Joiner : std::uint8_t {
     return joiner == Joiner::none || joiner == Joiner::child_itself;
 }
 
+/// What is compiled for the plans of a scope: all, where a process can't run on the caller's
+/// memory, as who only joins does it there.
+[[nodiscard]] constexpr auto compiled_for(Scope scope) noexcept -> Scope {
+    return has_vfork ? scope : Scope::everything;
+}
+
 /// What is read of a plan. What the plans of a scope can't say is a constant, so that the compiler
 /// leaves out what would do it.
 template <Scope S>
@@ -267,8 +273,10 @@ template <Scope S>
     return {};
 }
 
-/// Whether a process is to be born in the plan's cgroup by clone3(2), not to write itself there.
-[[nodiscard]] inline auto is_born_in_cgroup(const Draft& plan) noexcept -> Result<bool> {
+/// Finds out whether a process is to be born in the plan's cgroup by clone3(2), not to write itself
+/// there.
+[[nodiscard]] inline auto look_at_cgroup(const Draft& plan, bool& born_in) noexcept
+    -> Result<void> {
     struct statfs about {};
 
     if (::fstatfs(plan.cgroup.get(), &about) != 0) {
@@ -280,17 +288,14 @@ template <Scope S>
     }
     // A caller that joins by itself can't try twice, so it takes the way that needs no second try.
     const bool joins_itself = plan.child_of == ChildOf::callers_parent && !plan.joined().empty();
-    return magic == cgroup2_super_magic && !joins_itself;
+    born_in = magic == cgroup2_super_magic && !joins_itself;
+    return {};
 }
 
 template <Scope S>
 [[nodiscard]] auto open_cgroup(Run<S>& run) noexcept -> Result<void> {
-    const Result<bool> born = is_born_in_cgroup(run.plan);
-    if (!born) {
-        return tl::unexpected<Error>{born.error()};
-    }
-    run.into_cgroup = *born;
-    return *born ? Result<void>{} : open_cgroup_procs(run);
+    Result<void> looked = look_at_cgroup(run.plan, run.into_cgroup);
+    return !looked || run.into_cgroup ? looked : open_cgroup_procs(run);
 }
 
 template <Scope S>
@@ -412,7 +417,7 @@ template <Scope S>
     }
     // A process on the caller's memory can't join a time namespace, shares the dumpable flag that
     // its own /proc files depend on, and stops the clock of a caller with a deadline.
-    if constexpr (S == Scope::joining && has_vfork) {
+    if constexpr (S == Scope::joining) {
         return Joiner::shares_memory;
     }
     const bool own_memory = !has_vfork || run.joining.contains(Kind::time) || plan.oom_score_adj ||

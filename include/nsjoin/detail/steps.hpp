@@ -50,8 +50,7 @@ template <Scope S>
 }
 
 /// One line a clock, as time_namespaces(7) has it: name, seconds, nanoseconds from 0 to 10^9 - 1.
-inline void append_offset(Subject& text, std::string_view clock,
-                          Duration offset) noexcept {
+inline void append_offset(Subject& text, std::string_view clock, Duration offset) noexcept {
     const SecondsAndRest parts = split(offset);
     text.append(clock).append(parts.seconds).append(" ").append(parts.nanoseconds).append("\n");
 }
