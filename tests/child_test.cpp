@@ -340,7 +340,7 @@ auto dies_with_its_caller(const nsjoin::Plan& plan) -> int {
     pid_t child = 0;
     {
         const support::Process caller{[&] {
-            auto side = nsjoin::join_and_clone(plan);
+            auto side = support::clone(plan);
             if (side && side->is_child()) {
                 ::pause();
                 ::_exit(0);

@@ -916,7 +916,7 @@ TEST_CASE("supervise: an error is the one that the caller itself would get") {
     const support::Container container{Kind::net | Kind::user};
     const auto same = [](const nsjoin::Plan& plan) {
         const auto embedded = supervised(plan, probe_options(Dialect::runc_1_2));
-        const auto here = nsjoin::join_and_clone(plan);
+        const auto here = support::clone(plan);
         if (here && here->is_child()) {
             ::_exit(0);
         }

@@ -19,8 +19,8 @@ constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min();
 
 /// A duration by its shape alone.
 struct Fortnights {
-    using rep = int;
-    using period = std::ratio<1'209'600>;
+    using rep = int;                      // NOLINT(readability-identifier-naming)
+    using period = std::ratio<1'209'600>; // NOLINT(readability-identifier-naming)
     int value;
 
     [[nodiscard]] constexpr auto count() const noexcept -> int { return value; }

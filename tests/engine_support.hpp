@@ -141,6 +141,25 @@ class CallerState {
     std::map<std::string, std::string> parts_;
 };
 
+/// Whether the plan is run by the engine that is compiled for plans that only join. That is so
+/// where a JoinPlan's type says it; the tests run twice, and with NSJOIN_TEST_SCOPE=joining it is
+/// so for every plan that such a type could say.
+inline auto runs_as_joining(const nsjoin::Plan& plan) -> bool {
+    static const bool wanted = ::getenv("NSJOIN_TEST_SCOPE") != nullptr; // NOLINT(*-mt-unsafe)
+    nsjoin::Draft rest = plan.parts();
+    const bool has_time = rest.joined().contains(nsjoin::Kind::time);
+    rest.joins = {};
+    rest.credentials.reset();
+    rest.keep_ids = rest.keep_capabilities = rest.new_session = false;
+    return wanted && !has_time && rest == nsjoin::Draft{};
+}
+
+/// join_and_clone() by the engine that this run of the tests is for.
+inline auto clone(const nsjoin::Plan& plan) -> nsjoin::Result<nsjoin::Side> {
+    return runs_as_joining(plan) ? nsjoin::join_and_clone<nsjoin::Scope::joining>(plan)
+                                 : nsjoin::join_and_clone(plan);
+}
+
 /// What a run came to, as the caller sees it.
 struct Ran {
     std::optional<nsjoin::Error> error;
@@ -153,7 +172,7 @@ struct Ran {
 template <typename Body>
 [[nodiscard]] auto run(const nsjoin::Plan& plan, Body body) -> Ran {
     std::fflush(nullptr);
-    auto side = nsjoin::join_and_clone(plan);
+    auto side = support::clone(plan);
     if (!side) {
         return {side.error(), -1};
     }

@@ -227,7 +227,7 @@ auto make_inheritable() -> bool {
 
 auto run_marked(const Plan& plan) -> int {
     (void)::syscall(SYS_getppid);
-    auto side = nsjoin::join_and_clone(plan);
+    auto side = support::clone(plan);
     (void)::syscall(SYS_getppid);
     if (side && side->is_child()) {
         ::_exit(0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/join.hpp>
 
-#include "support.hpp"
+#include "engine_support.hpp"
 #include "tracer.hpp"
 
 #include <nsjoin/explain.hpp>
@@ -14,7 +14,7 @@ namespace {
 /// for; after an error nothing is left.
 auto embed(const nsjoin::Plan& plan) -> int {
     const auto descriptors = support::open_descriptors();
-    auto side = nsjoin::join_and_clone(plan);
+    auto side = support::clone(plan);
     if (side && side->is_child()) {
         ::_exit(0);
     }

@@ -73,7 +73,8 @@ TEST_CASE("bad input: each has an error of its own, and nothing is left") {
          "set the uid (uid 77777): the id is not mapped"},
         {"a score out of range", plan.oom_score_adj(1001), "-1000 to 1000, not 1001"},
         {"a signal out of range", plan.death_signal(65), "1 to 64, not 65"},
-        {"a negative deadline", plan.deadline(std::chrono::milliseconds{-1}), "0 ns or more, not -1000000"},
+        {"a negative deadline", plan.deadline(std::chrono::milliseconds{-1}),
+         "0 ns or more, not -1000000"},
     };
     for (const BadInput& bad : list) {
         CHECK(is_refused(bad));

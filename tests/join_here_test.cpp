@@ -222,9 +222,8 @@ TEST_CASE("a process with one thread visits mount, pid and time too, and comes b
               CHILD_CHECK(support::spaces_of("self") == before);
               CHILD_CHECK(support::slurp("/proc/self/mountinfo") == mounts);
               CHILD_CHECK(std::filesystem::current_path() == "/usr");
-              CHILD_CHECK(support::run_in_child([&] {
-                              return support::spaces_of("self") == before ? 0 : 1;
-                          }) == 0);
+              CHILD_CHECK(support::run_in_child(
+                              [&] { return support::spaces_of("self") == before ? 0 : 1; }) == 0);
               CHILD_CHECK(state.holds());
               return 0;
           }) == 0);
@@ -252,7 +251,8 @@ TEST_CASE("with several threads, mount and time are refused, and pid is the call
                                       Reason::many_threads) &&
                   support::fails_with(nsjoin::join_for_good(*target, nsjoin::kinds<Kind::net>),
                                       Step::join_here, Reason::many_threads);
-              const std::string wanted = support::namespace_link(std::to_string(container.pid()), "pid");
+              const std::string wanted =
+                  support::namespace_link(std::to_string(container.pid()), "pid");
               bool moved = false;
               std::thread{[&] {
                   const auto pids = nsjoin::Home<Kind::pid>::open();

@@ -23,7 +23,7 @@ constexpr auto seven_kinds = nsjoin::kinds<Kind::user, Kind::mount, Kind::pid, K
 auto code_of_sibling(const nsjoin::Plan& plan, const std::function<int()>& body) -> int {
     const auto before = support::children();
     const int caller = support::run_in_child([&] {
-        auto side = nsjoin::join_and_clone(plan);
+        auto side = support::clone(plan);
         if (!side) {
             std::fprintf(stderr, "%s\n", nsjoin::explain(side.error()).c_str());
             return 1;
@@ -78,7 +78,7 @@ TEST_CASE("callers_parent: the caller joins and stays there, as is said") {
         const auto plan = children_of_parent(*target).front();
         support::TestPipe pipe;
         const int caller = support::run_in_child([&] {
-            auto side = nsjoin::join_and_clone(plan);
+            auto side = support::clone(plan);
             CHILD_CHECK(side);
             if (side->is_child()) {
                 ::_exit(support::is_in(wanted, seven_kinds) ? 0 : 1);
@@ -144,7 +144,7 @@ TEST_CASE("callers_parent: refused to a process with threads also without a /pro
                               .child_of(ChildOf::callers_parent);
         bool joined = false;
         std::thread{[&] {
-            auto side = nsjoin::join_and_clone(plan);
+            auto side = support::clone(plan);
             if (side && side->is_child()) {
                 ::_exit(0);
             }

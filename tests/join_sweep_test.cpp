@@ -61,7 +61,7 @@ auto plans_of(const nsjoin::PidFd& target, const nsjoin::NamespaceFd<Kind::net>&
 
 /// Runs the plan; 0 for a child that did its work or a clean error, 1 for anything else.
 auto run_cleanly(const nsjoin::Plan& plan) -> int {
-    auto side = nsjoin::join_and_clone(plan);
+    auto side = support::clone(plan);
     if (!side) {
         return support::is_clean(side.error()) ? 0 : 1;
     }
@@ -240,7 +240,7 @@ TEST_CASE("a process is stopped at each place: the deadline ends it") {
             const int code = supervisor.run(
                 [&] {
                     const support::CallerState state;
-                    auto side = nsjoin::join_and_clone(plan);
+                    auto side = support::clone(plan);
                     if (side && side->is_child()) {
                         ::_exit(0);
                     }

@@ -63,7 +63,7 @@ TEST_CASE("the child is what the caller was told: pid, parent, exit code, signal
         const auto plan = plan_of(*target, Kind::net | Kind::mount);
         const pid_t caller = ::getpid();
         support::TestPipe pipe;
-        auto side = nsjoin::join_and_clone(plan);
+        auto side = support::clone(plan);
         CHILD_CHECK(side);
         if (side->is_child()) {
             (void)pipe.put(::getppid() == caller ? ::getpid() : -1);

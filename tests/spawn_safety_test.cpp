@@ -127,7 +127,7 @@ auto ends_well(const nsjoin::Result<nsjoin::PidFd>& child) -> bool {
 auto embed(const nsjoin::Plan& plan, const nsjoin::Command& command = run_true) -> int {
     const auto descriptors = support::open_descriptors();
     {
-        const auto child = nsjoin::join_and_exec(plan, command);
+        const auto child = support::exec(plan, command);
         if (child) {
             CHILD_CHECK(child->wait());
         }
@@ -209,7 +209,7 @@ auto run_until(std::chrono::steady_clock::time_point end, const nsjoin::Plan& pl
     const nsjoin::Command command{.program = Program::at("/bin/sh"), .arguments = words};
     int bad = 0;
     while (std::chrono::steady_clock::now() < end) {
-        const auto child = nsjoin::join_and_exec(plan, command);
+        const auto child = support::exec(plan, command);
         if (!child) {
             std::fprintf(stderr, "%s\n", nsjoin::explain(child.error()).c_str());
             return bad + 1;
@@ -243,7 +243,7 @@ auto costs_twelve(const nsjoin::PidFd& target) -> bool {
            }) == 0 &&
            support::run_in_child([&] {
                const Count once =
-                   count_calls([&] { return ends_well(nsjoin::join_and_exec(plan, run_true)); });
+                   count_calls([&] { return ends_well(support::exec(plan, run_true)); });
                std::printf("system calls, join_and_exec(): %d of the caller, %d of the others\n",
                            once.caller, once.others);
                CHILD_CHECK(once.caller == 5);
@@ -323,7 +323,7 @@ TEST_CASE("nothing is allocated") {
         allocations = 0;
         counting = true;
         // What the caller and the processes on its memory do; a copy's own counts end with it.
-        auto child = nsjoin::join_and_exec(plan, command);
+        auto child = support::exec(plan, command);
         counting = false;
         CHECK(allocations == 0);
         REQUIRE(child);
@@ -356,11 +356,11 @@ TEST_CASE("the caller's dumpable flag stays, also where only ids change") {
                           .as({.uid = 1000, .gid = 1000}),
                   };
                   for (const nsjoin::Plan& plan : plans) {
-                      CHILD_CHECK(nsjoin::join_and_exec(plan, run_true)->wait()->exit_code() == 0);
+                      CHILD_CHECK(support::exec(plan, run_true)->wait()->exit_code() == 0);
                       CHILD_CHECK(::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == (dumpable ? 1 : 0));
                       nsjoin::Command failing = run_true;
                       failing.program = Program::at("/nowhere");
-                      CHILD_CHECK(!nsjoin::join_and_exec(plan, failing));
+                      CHILD_CHECK(!support::exec(plan, failing));
                       CHILD_CHECK(::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == (dumpable ? 1 : 0));
                   }
                   return 0;

@@ -10,6 +10,13 @@
 
 namespace support {
 
+/// join_and_exec() by the engine that this run of the tests is for.
+inline auto exec(const nsjoin::Plan& plan, const nsjoin::Command& command)
+    -> nsjoin::Result<nsjoin::PidFd> {
+    return runs_as_joining(plan) ? nsjoin::join_and_exec<nsjoin::Scope::joining>(plan, command)
+                                 : nsjoin::join_and_exec(plan, command);
+}
+
 /// What a program came to, as the caller sees it.
 struct Output {
     std::optional<nsjoin::Error> error;
@@ -62,7 +69,7 @@ inline auto output_of(const Execute& execute, nsjoin::Command command) -> Output
 /// Executes the plan's command once.
 inline auto by_plan(const nsjoin::Plan& plan) -> Execute {
     return [plan](const nsjoin::Command& command) {
-        return nsjoin::join_and_exec(plan, command);
+        return support::exec(plan, command);
     };
 }
 

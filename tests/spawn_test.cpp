@@ -324,7 +324,7 @@ TEST_CASE("a console: the program's controlling terminal and standard descriptor
         const std::array<const char*, 4> words{
             "sh", "-c", "test -t 0 && test -t 1 && test -t 2 && : >/dev/tty && exit 9", nullptr};
         const nsjoin::Command command{.program = Program::at("/bin/sh"), .arguments = words};
-        const auto child = nsjoin::join_and_exec(plan, command);
+        const auto child = support::exec(plan, command);
         REQUIRE(child);
         const auto status = child->wait(std::chrono::seconds{20});
         REQUIRE(status);
@@ -794,7 +794,7 @@ TEST_CASE("errors: each step has its own, and nothing is left") {
     for (const nsjoin::Plan& plan : plans) {
         const std::array<const char*, 2> words{"x", nullptr};
         const auto run = [&](const char* path) {
-            return nsjoin::join_and_exec(plan, {.program = Program::at(path), .arguments = words});
+            return support::exec(plan, {.program = Program::at(path), .arguments = words});
         };
         CHECK(support::fails_with(run("/nowhere"), Step::execute, Reason::system, ENOENT));
         CHECK(support::fails_with(run(""), Step::execute, Reason::system, ENOENT));
@@ -809,11 +809,11 @@ TEST_CASE("errors: each step has its own, and nothing is left") {
         nsjoin::Command command{.program = Program::at("/bin/true"), .arguments = words};
         const std::array<nsjoin::PassedFd, 1> closed{{{nsjoin::BorrowedFd{999}, 5}}};
         command.descriptors = closed;
-        CHECK(support::fails_with(nsjoin::join_and_exec(plan, command), Step::pass_descriptors,
+        CHECK(support::fails_with(support::exec(plan, command), Step::pass_descriptors,
                                   Reason::system, EBADF));
         const std::array<nsjoin::PassedFd, 1> high{{{nsjoin::BorrowedFd{0}, 1 << 30}}};
         command.descriptors = high;
-        CHECK(support::fails_with(nsjoin::join_and_exec(plan, command), Step::pass_descriptors,
+        CHECK(support::fails_with(support::exec(plan, command), Step::pass_descriptors,
                                   Reason::system, EBADF));
     }
     CHECK(state.holds());
@@ -824,7 +824,7 @@ TEST_CASE("errors: what is known wrong before there is a process") {
     const std::array<const char*, 2> words{"x", nullptr};
     const nsjoin::Command good{.program = Program::at("/bin/true"), .arguments = words};
     const auto refused = [](const nsjoin::Plan& plan, const nsjoin::Command& command) {
-        return support::fails_with(nsjoin::join_and_exec(plan, command), Step::check_plan,
+        return support::fails_with(support::exec(plan, command), Step::check_plan,
                                    Reason::bad_value);
     };
     nsjoin::Command command = good;
@@ -868,7 +868,7 @@ TEST_CASE("errors: no rights, a target that is gone, ids that are not there, a c
     CHECK(support::as_user(1000, [&] {
               const support::NothingLeft nothing_left;
               const auto plan = nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::net>);
-              const auto result = nsjoin::join_and_exec(plan, command);
+              const auto result = support::exec(plan, command);
               CHILD_CHECK(!result);
               CHILD_CHECK(result.error().code == EPERM || result.error().code == EACCES);
               CHILD_CHECK(support::is_clean(result.error()));

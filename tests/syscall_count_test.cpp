@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/join.hpp>
 
-#include "support.hpp"
+#include "engine_support.hpp"
 #include "tracer.hpp"
 
 #include <map>
@@ -21,7 +21,7 @@ struct Count {
 
 /// Once before: what a process does in its first run only is not counted.
 auto run_once(const nsjoin::Plan& plan) -> bool {
-    auto side = nsjoin::join_and_clone(plan);
+    auto side = support::clone(plan);
     if (side && side->is_child()) {
         (void)::syscall(SYS_getppid);
         ::_exit(0);
@@ -35,7 +35,7 @@ auto count_calls(const std::function<nsjoin::Plan()>& make_plan) -> Count {
             const nsjoin::Plan plan = make_plan();
             (void)run_once(plan);
             (void)::syscall(SYS_getppid);
-            auto side = nsjoin::join_and_clone(plan);
+            auto side = support::clone(plan);
             (void)::syscall(SYS_getppid);
             if (side && side->is_child()) {
                 ::_exit(0);

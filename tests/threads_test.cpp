@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/join.hpp>
 
-#include "support.hpp"
+#include "engine_support.hpp"
 
 #include <nsjoin/explain.hpp>
 
@@ -17,7 +17,7 @@ namespace {
 auto run_until(std::chrono::steady_clock::time_point end, const nsjoin::Plan& plan) -> int {
     int bad = 0;
     while (std::chrono::steady_clock::now() < end) {
-        auto side = nsjoin::join_and_clone(plan);
+        auto side = support::clone(plan);
         if (side && side->is_child()) {
             ::_exit(7);
         }

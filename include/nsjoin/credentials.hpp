@@ -240,9 +240,11 @@ namespace detail {
 /// `number` is that of getresuid(2) or getresgid(2).
 [[nodiscard]] inline auto verify_id(long number, std::string_view what, uid_t wanted) noexcept
     -> Result<void> {
-    std::array<uid_t, 3> ids{};
-    const long result = call(number, &ids[0], &ids[1], &ids[2]);
-    if (result != 0 || ids[0] != wanted || ids[1] != wanted || ids[2] != wanted) {
+    uid_t real = 0;
+    uid_t effective = 0;
+    uid_t saved = 0;
+    const long result = call(number, &real, &effective, &saved);
+    if (result != 0 || real != wanted || effective != wanted || saved != wanted) {
         return id_error(Step::verify_ids, result, what, wanted);
     }
     return {};

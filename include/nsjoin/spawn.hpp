@@ -378,14 +378,13 @@ template <Scope S>
 
 template <Scope S>
 [[nodiscard]] auto execute_once(Run<S>& run, const Command& command) noexcept -> Result<void> {
-    if constexpr (S == Scope::joining) {
-        return execute_here(run, command);
-    } else if (fits_this_memory(run)) {
-        return execute_here(run, command);
-    } else {
-        return fits_joiners_memory(run) ? execute_on_joiner(run, command)
-                                        : execute_in_copy(run, command);
+    if constexpr (S == Scope::everything) {
+        if (!fits_this_memory(run)) {
+            return fits_joiners_memory(run) ? execute_on_joiner(run, command)
+                                            : execute_in_copy(run, command);
+        }
     }
+    return execute_here(run, command);
 }
 
 /// What both ways of a command need opened.
