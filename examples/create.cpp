@@ -50,7 +50,8 @@ The user namespace; each of these but the last two implies --user:
 Mounts and directories:
   --propagation MODE      of all mounts: private (if nothing is said), shared, slave, unchanged
   --mount-proc[=DIR]      mount proc at /proc or DIR; implies --mount
-  --mount-binfmt[=DIR]    mount binfmt_misc; implies --mount and --user
+  --mount-binfmt[=DIR]    mount binfmt_misc; implies --mount and --user, and without DIR in a new
+                          pid namespace --mount-proc
   -l, --load-interp TEXT  register an interpreter, as binfmt_misc has it; implies --mount-binfmt
   -R, --root DIR          change the root directory
   -w, --wd DIR            change the working directory, inside the root

@@ -401,6 +401,16 @@ inline void check_together(const Options& options) {
     }
 }
 
+/// binfmt_misc has its usual place in proc. Where a user namespace may mount a new proc, it gets
+/// one, for the old one shows other processes, and a new root may have none.
+inline void complete(Options& options) {
+    const bool usual_place = options.binfmt == binfmt_directory;
+    if (usual_place && options.proc == nullptr && options.fork &&
+        options.created.contains(nsjoin::Kind::pid)) {
+        options.proc = "/proc";
+    }
+}
+
 /// Reads the command line, or ends the program with a line about what is wrong with it.
 [[nodiscard]] inline auto parse_create_options(int argc, char** argv) -> Options {
     Options options;
@@ -419,6 +429,7 @@ inline void check_together(const Options& options) {
     options.command = argv + optind;
     if (!options.help && !options.version) {
         check_together(options);
+        complete(options);
     }
     return options;
 }
