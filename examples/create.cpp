@@ -19,7 +19,6 @@
 
 namespace {
 
-using examples::IdPlan;
 using examples::Options;
 using nsjoin::Kind;
 
@@ -99,10 +98,11 @@ pinned. --user=FILE works too, as in util-linux 2.42.
                                options.boottime ? *options.boottime : now.boottime};
 }
 
-[[nodiscard]] auto make_draft(const Options& options, const IdPlan& ids) -> nsjoin::Draft {
+[[nodiscard]] auto make_draft(const Options& options, const std::optional<nsjoin::NewUser>& maps)
+    -> nsjoin::Draft {
     nsjoin::Draft draft;
     draft.created = options.fork ? options.created : options.created - Kind::pid;
-    draft.maps = ids.maps;
+    draft.maps = maps;
     draft.time_offsets = offsets(options);
     // The child has privileged work to do before it takes its ids; and unshare(1), too, leaves the
     // inheritable capabilities as they are.
@@ -112,7 +112,7 @@ pinned. --user=FILE works too, as in util-linux 2.42.
 }
 
 /// What comes on top of the library's plan.
-void explain_rest(const Options& options, const IdPlan& ids) {
+void explain_rest(const Options& options) {
     const auto say = [](const char* text, const std::string& what = {}) {
         std::printf("  - %s%s\n", text, what.c_str());
     };
@@ -120,9 +120,6 @@ void explain_rest(const Options& options, const IdPlan& ids) {
     if (options.owner) {
         say("caller: has the effective ids of the owner while the child is made: ",
             std::to_string(options.owner->uid) + ":" + std::to_string(options.owner->gid));
-    }
-    if (ids.own.uid || ids.own.gid || ids.own.deny_setgroups) {
-        say("child: write its own uid_map, setgroups or gid_map");
     }
     if (options.created.contains(Kind::pid) && !options.fork) {
         say("child: create pid, for the command's children  [unshare]");
@@ -187,13 +184,14 @@ void take_owner(const examples::Owner& owner) {
     return side;
 }
 
-[[noreturn]] void run(const Options& options, const IdPlan& ids, const nsjoin::Plan& plan) {
+[[noreturn]] void run(const Options& options, const std::optional<nsjoin::NewUser>& maps,
+                      const nsjoin::Plan& plan) {
     const nsjoin::PidFd self = examples::take(nsjoin::PidFd::open(getpid()));
     examples::Pins pins{options};
     const examples::CreateSignals signals{options.fork, options.forward_signals};
     nsjoin::Side side = examples::take(join_as_owner(options, plan));
     if (side.is_child()) {
-        examples::furnish(options, ids, self);
+        examples::furnish(options, maps, self);
         signals.restore();
         pins.await();
         pins.run(options.command);
@@ -214,12 +212,12 @@ auto main(int argc, char** argv) -> int {
         std::fputs(options.help ? usage : "create (nsjoin) 0.1.0\n", stdout);
         return EXIT_SUCCESS;
     }
-    const IdPlan ids = examples::plan_ids(options);
-    const nsjoin::Plan plan = examples::take(nsjoin::Plan::from(make_draft(options, ids)));
+    const auto maps = examples::plan_ids(options);
+    const nsjoin::Plan plan = examples::take(nsjoin::Plan::from(make_draft(options, maps)));
     if (options.explain) {
         std::fputs(nsjoin::explain(plan).c_str(), stdout);
-        explain_rest(options, ids);
+        explain_rest(options);
         return EXIT_SUCCESS;
     }
-    run(options, ids, plan);
+    run(options, maps, plan);
 }

@@ -4,6 +4,7 @@
 #include "engine_support.hpp"
 
 #include <cmath>
+#include <fstream>
 
 using nsjoin::IdExtent;
 using nsjoin::IdMap;
@@ -275,6 +276,61 @@ TEST_CASE("setgroups: the policy") {
     const auto both = with(Setgroups::deny).as({.uid = 0, .gid = 0, .groups = {3}});
     CHECK(support::failed_with(support::run(both, [] { return 0; }), Step::check_plan,
                                Reason::groups_denied));
+}
+
+TEST_CASE("one map without the other, and none with setgroups denied") {
+    const auto files = [](const NewUser& user) {
+        return support::run(nsjoin::JoinPlan{}.create(user).keep_ids(), [&user] {
+            const bool same = support::slurp("/proc/self/uid_map").empty() == user.uids.empty() &&
+                              support::slurp("/proc/self/gid_map").empty() == user.gids.empty() &&
+                              (support::slurp("/proc/self/setgroups") == "deny\n") ==
+                                  (user.setgroups == Setgroups::deny);
+            return same ? 0 : 1;
+        });
+    };
+    const nsjoin::IdMap map{{0, 0, 5}};
+    const auto none = nsjoin::IdMap::none();
+    CHECK(support::went_well(files({map, none})));
+    CHECK(support::went_well(files({none, map})));
+    CHECK(support::went_well(files({none, none, Setgroups::deny})));
+    CHECK(support::failed_with(
+        support::run(
+            nsjoin::JoinPlan{}.create(NewUser{map, none}).as({.uid = 0, .gid = 0, .groups = {}}),
+            [] { return 0; }),
+        Step::check_plan, Reason::id_not_mapped, EINVAL));
+    static_assert(nsjoin::IdMap::none().empty() && !nsjoin::IdMap::none().maps(0));
+    static_assert(!(nsjoin::IdMap::none() == nsjoin::IdMap{{0, 0, 1}}));
+}
+
+TEST_CASE("a newuidmap that has a lot to say is not waited for in vain") {
+    const std::string directory = "/tmp/nsjoin_helper." + std::to_string(::getpid());
+    REQUIRE(::mkdir(directory.c_str(), 0755) == 0);
+    const std::string path = directory + "/newuidmap";
+    {
+        std::ofstream script{path};
+        script
+            << "#!/bin/sh\necho no, says the helper >&2\nhead -c 1000000 /dev/zero >&2\nexit 3\n";
+    }
+    REQUIRE(::chmod(path.c_str(), 0755) == 0);
+    const int code = support::as_user(1000, [&path] {
+        for (const bool closed : {false, true}) {
+            if (closed) {
+                ::close(STDERR_FILENO);
+            }
+            nsjoin::Draft draft;
+            draft.created = nsjoin::Kind::user;
+            draft.maps.emplace(NewUser{{{0, 0, 5}}, {{0, 0, 5}}});
+            draft.newuidmap = path;
+            const auto side = nsjoin::join_and_clone(*nsjoin::Plan::from(draft));
+            CHILD_CHECK(!side);
+            CHILD_CHECK(side.error().reason == Reason::helper_failed);
+            CHILD_CHECK(side.error().subject.view() == "no, says the helper");
+        }
+        return 0;
+    });
+    CHECK(code == 0);
+    ::unlink(path.c_str());
+    ::rmdir(directory.c_str());
 }
 
 TEST_CASE("setgroups: allowed by uid 1000 over its own gid is an error with a hint") {

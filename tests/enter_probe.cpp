@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 namespace {
@@ -67,6 +68,18 @@ auto hold_socket() -> int {
     return 0;
 }
 
+/// Makes a thread in another UTS namespace, which says its id, and waits.
+auto hold_thread() -> int {
+    std::thread{[] {
+        if (unshare(CLONE_NEWUTS) == 0) {
+            std::printf("%ld\n", syscall(SYS_gettid));
+            std::fflush(stdout);
+        }
+        pause();
+    }}.join();
+    return 1;
+}
+
 } // namespace
 
 auto main(int argc, char** argv) -> int {
@@ -83,6 +96,9 @@ auto main(int argc, char** argv) -> int {
     }
     if (mode == "socket") {
         return hold_socket();
+    }
+    if (mode == "thread") {
+        return hold_thread();
     }
     if (mode == "inode") { // of the pidfd of a process
         std::printf("%lu\n", inode(pidfd_of(std::atoi(argv[2]))));

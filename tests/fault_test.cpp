@@ -79,3 +79,14 @@ TEST_CASE("a process is killed at any system call: the child joins by itself") {
                                .as({.uid = 0, .gid = 0}));
           }) == 0);
 }
+
+TEST_CASE(
+    "the target is killed at any system call: the error is clean, or the child ended with it") {
+    const auto join = [](pid_t pid) {
+        const auto target = nsjoin::PidFd::open(pid);
+        return target ? embed(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds)) : 1;
+    };
+    CHECK(support::kill_target_everywhere<support::Container>(join, nsjoin::all_kinds) == 0);
+    CHECK(support::kill_target_everywhere<support::Container>(
+              join, nsjoin::KindSet{nsjoin::all_kinds} - Kind::time) == 0);
+}

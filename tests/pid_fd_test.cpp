@@ -3,7 +3,10 @@
 
 #include "support.hpp"
 
+#include <nsjoin/explain.hpp>
+
 #include <chrono>
+#include <thread>
 #include <type_traits>
 
 using nsjoin::ExitStatus;
@@ -57,6 +60,12 @@ TEST_CASE("opening what is no process") {
     const auto result = PidFd::open(gone);
     REQUIRE(fails_with(result, Step::open_pidfd, Reason::system, ESRCH));
     CHECK(result.error().subject.view() == "pid " + std::to_string(gone));
+    std::thread{[] { // EINVAL, or on newer kernels ENOENT: either way it says what is wrong
+        const auto thread = PidFd::open(::gettid());
+        CHECK_FALSE(thread);
+        CHECK(nsjoin::explain(thread.error()).find("not of a thread") != std::string::npos);
+    }}
+        .join();
     CHECK(support::run_in_child([] {
               CHILD_CHECK(support::deny_syscall(SYS_pidfd_open, ENOSYS));
               CHILD_CHECK(fails_with(PidFd::open(1), Step::open_pidfd, Reason::system, ENOSYS));

@@ -701,3 +701,15 @@ TEST_CASE("a filter that feigns the change of ids is seen through before the pro
               }) == 0);
     }
 }
+
+TEST_CASE("the target is killed at any system call: the error is clean, or the program ended") {
+    if (is_sanitized) {
+        support::skip("a sanitizer knows nothing of frames that a killed process leaves");
+        return;
+    }
+    const auto join = [](pid_t pid) {
+        const auto target = nsjoin::PidFd::open(pid);
+        return target ? embed(nsjoin::JoinPlan{}.join(*target, seven_kinds)) : 1;
+    };
+    CHECK(support::kill_target_everywhere<support::Container>(join, seven_kinds) == 0);
+}

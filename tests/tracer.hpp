@@ -32,9 +32,12 @@ struct Traced {
 
 class Tracer {
   public:
-    /// Runs `body` traced; at the stop with the index `kill_at`, its process is killed and the rest
-    /// goes on untraced. Call it in a process of its own (run_in_child): it becomes a subreaper.
-    [[nodiscard]] auto run(const std::function<int()>& body, std::size_t kill_at) -> Traced {
+    /// Runs `body` traced; at the stop with the index `kill_at`, its process, or `victim` if there
+    /// is one, is killed and the rest goes on untraced. Call it in a process of its own
+    /// (run_in_child): it becomes a subreaper.
+    [[nodiscard]] auto run(const std::function<int()>& body, std::size_t kill_at, pid_t victim = 0)
+        -> Traced {
+        victim_ = victim;
         ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         main_ = ::fork();
         if (main_ == 0) {
@@ -101,7 +104,7 @@ class Tracer {
         }
         result_.stops.push_back({pid, numbers_[pid], entry});
         if (result_.stops.size() - 1 == kill_at) {
-            ::kill(pid, SIGKILL);
+            ::kill(victim_ != 0 ? victim_ : pid, SIGKILL);
             killed_ = true;
         }
         resume(pid, 0);
@@ -124,6 +127,7 @@ class Tracer {
     }
 
     pid_t main_ = 0;
+    pid_t victim_ = 0;
     bool killed_ = false;
     Traced result_;
     std::map<pid_t, bool> seen_;
@@ -158,6 +162,32 @@ inline auto kill_everywhere(const std::function<int()>& body) -> int {
     }
     CHECK(count > 30);
     MESSAGE("killed at each of " << count - 1 << " stops");
+    return bad;
+}
+
+/// Runs `body` once for each stop, each time with a new target, which is killed there. How many
+/// runs did not end well: whether it succeeds or fails, it has to be clean.
+template <typename Target>
+auto kill_target_everywhere(const std::function<int(pid_t)>& body, nsjoin::KindSet kinds) -> int {
+    constexpr int over = 99;
+    std::size_t count = 0;
+    int bad = 0;
+    for (int code = 0; code != over && bad <= 20; ++count) {
+        const Target target{kinds};
+        code = run_in_child([&] {
+            const Traced run =
+                Tracer{}.run([&] { return body(target.pid()); }, count, target.pid());
+            if (run.exit_code != 0 || run.hung) {
+                std::fprintf(stderr, "target killed at stop %zu: exit %d, %d left\n", count,
+                             run.exit_code, run.left);
+                return 1;
+            }
+            return run.stops.size() <= count ? over : 0;
+        });
+        bad += code == 0 || code == over ? 0 : 1;
+    }
+    CHECK(count > 30);
+    MESSAGE("target killed at each of " << count - 1 << " stops");
     return bad;
 }
 

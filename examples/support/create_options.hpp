@@ -72,19 +72,6 @@ struct Options {
     char** command = nullptr; ///< up to a null; nothing: a shell
 };
 
-/// What a user namespace gets from itself, as nobody else has to help.
-struct OwnMaps {
-    std::optional<nsjoin::IdExtent> uid{};
-    std::optional<nsjoin::IdExtent> gid{};
-    bool deny_setgroups = false;
-};
-
-/// Who maps what.
-struct IdPlan {
-    std::optional<nsjoin::NewUser> maps{};
-    OwnMaps own{};
-};
-
 /// Ends the program with a line about what it was asked for.
 [[noreturn]] inline void refuse(const std::string& why) {
     complain(why);
@@ -446,25 +433,9 @@ inline void complete(Options& options) {
     return *map;
 }
 
-/// A map of one sort without the other: the kernel takes it, if it is a single id, from the
-/// namespace itself.
-[[nodiscard]] inline auto own_map(const Options& options, const IdSort& sort,
-                                  const std::vector<nsjoin::IdExtent>& extents,
-                                  const std::vector<IdBlock>& blocks)
-    -> std::optional<nsjoin::IdExtent> {
-    if (extents.empty()) {
-        return std::nullopt;
-    }
-    if (!blocks.empty() || options.owner) {
-        refuse(std::string{sort.block_option} +
-               " and --owner need both maps: map users and groups");
-    }
-    (void)make_map(sort, extents);
-    return extents.front();
-}
-
-/// The id maps that the options ask for, checked.
-[[nodiscard]] inline auto plan_ids(const Options& options) -> IdPlan {
+/// The id maps that the options ask for, checked: both, one, none with setgroups denied, or
+/// nothing.
+[[nodiscard]] inline auto plan_ids(const Options& options) -> std::optional<nsjoin::NewUser> {
     const auto single = [](const std::optional<std::uint32_t>& inside, std::uint32_t outside) {
         return inside ? std::optional{nsjoin::IdExtent{*inside, outside, 1}} : std::nullopt;
     };
@@ -475,16 +446,12 @@ inline void complete(Options& options) {
     // A single gid is mapped as anybody may do it: with setgroups denied.
     const bool single_group = options.map_group && options.group_blocks.empty();
     const auto setgroups = single_group ? nsjoin::Setgroups::deny : options.setgroups;
-    IdPlan plan;
-    if (!users.empty() && !groups.empty()) {
-        plan.maps =
-            nsjoin::NewUser{make_map(uid_sort, users), make_map(gid_sort, groups), setgroups};
-    } else {
-        plan.own = {own_map(options, uid_sort, users, options.user_blocks),
-                    own_map(options, gid_sort, groups, options.group_blocks),
-                    setgroups == nsjoin::Setgroups::deny};
+    if (users.empty() && groups.empty() && setgroups != nsjoin::Setgroups::deny) {
+        return std::nullopt;
     }
-    return plan;
+    return nsjoin::NewUser{users.empty() ? nsjoin::IdMap::none() : make_map(uid_sort, users),
+                           groups.empty() ? nsjoin::IdMap::none() : make_map(gid_sort, groups),
+                           setgroups};
 }
 
 } // namespace examples

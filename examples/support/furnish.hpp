@@ -34,28 +34,6 @@ namespace examples {
 
 // ── The user namespace ──────────────────────────────────────────────────────────────────────────
 
-/// Denies setgroups and maps a single id, where only one of the two maps was asked for: those the
-/// kernel takes from the process itself.
-inline void write_own_maps(const OwnMaps& own) {
-    const auto line = [](const nsjoin::IdExtent& e) {
-        return std::to_string(e.inside) + " " + std::to_string(e.outside) + " 1";
-    };
-    const auto put = [](const char* path, const std::string& text) {
-        if (const int code = write_file(path, text); code != 0) {
-            die(describe("write", path, code));
-        }
-    };
-    if (own.uid) {
-        put("/proc/self/uid_map", line(*own.uid));
-    }
-    if (own.deny_setgroups) {
-        put("/proc/self/setgroups", "deny");
-    }
-    if (own.gid) {
-        put("/proc/self/gid_map", line(*own.gid));
-    }
-}
-
 /// With --owner the child starts with the owner's effective ids, for the kernel to take note of;
 /// then it becomes again who called, if the maps have him, or else the owner for good.
 inline void leave_owner(const Options& options, const std::optional<nsjoin::NewUser>& maps) {
@@ -231,9 +209,9 @@ inline void arm_death_signal(int number, const nsjoin::PidFd& caller) {
 }
 
 /// Everything above, in its order.
-inline void furnish(const Options& options, const IdPlan& ids, const nsjoin::PidFd& caller) {
-    write_own_maps(ids.own);
-    leave_owner(options, ids.maps);
+inline void furnish(const Options& options, const std::optional<nsjoin::NewUser>& maps,
+                    const nsjoin::PidFd& caller) {
+    leave_owner(options, maps);
     // Without --fork it is the command's children that are in the new pid namespace.
     if (options.created.contains(nsjoin::Kind::pid) && !options.fork &&
         unshare(CLONE_NEWPID) != 0) {

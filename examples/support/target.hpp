@@ -61,11 +61,22 @@ namespace examples {
     }
 }
 
+/// The pidfd of a process, or of a thread, which has namespaces of its own (Linux 6.9).
+[[nodiscard]] inline auto pin_target(pid_t pid) -> nsjoin::Result<nsjoin::PidFd> {
+    auto process = nsjoin::PidFd::open(pid);
+    if (process || pid <= 0) {
+        return process;
+    }
+    constexpr unsigned pidfd_thread = O_EXCL; // PIDFD_THREAD
+    nsjoin::OwnedFd thread{static_cast<int>(syscall(SYS_pidfd_open, pid, pidfd_thread))};
+    return thread.ok() ? nsjoin::PidFd{std::move(thread), pid} : std::move(process);
+}
+
 class Target {
   public:
     /// Pins the process, or dies. With `inode`, makes sure that it is the one that was meant.
     explicit Target(pid_t pid, std::optional<std::uint64_t> inode)
-        : pidfd_{take(nsjoin::PidFd::open(pid))} {
+        : pidfd_{take(pin_target(pid))} {
         struct stat about {};
 
         if (inode && (fstat(pidfd_.fd().get(), &about) != 0 || about.st_ino != *inode)) {

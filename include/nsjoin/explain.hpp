@@ -27,7 +27,8 @@ namespace nsjoin {
         if (text.back() == ' ') {
             text.append(std::to_string(error.code));
         }
-        const std::string_view hint = detail::hint(error.step, error.code);
+        std::string_view hint = detail::hint(error.step, error.code);
+        hint = hint.empty() ? detail::general_hint(error.code) : hint;
         if (!hint.empty()) {
             text.append(": ").append(hint);
         }
@@ -141,8 +142,9 @@ template <Scope S>
         return run.route.joiner != Joiner::none ||
                (shares_callers_memory(run) && run.ids != nullptr);
     case Step::write_uid_map:
+        return plan.maps && !plan.maps->uids.empty();
     case Step::write_gid_map:
-        return plan.maps.has_value();
+        return plan.maps && !plan.maps->gids.empty();
     case Step::write_setgroups:
         return plan.maps && must_deny_setgroups(*plan.maps);
     case Step::await_maps:

@@ -95,7 +95,7 @@ inline void id_map_is_empty_or_has_an_empty_overlapping_or_overflowing_extent() 
 } // namespace detail
 
 /// The uid or gid map of a user namespace: 1 to 340 extents, none empty, none past the last id, no
-/// two that share an id inside or outside. A value; usable in constant expressions.
+/// two that share an id inside or outside; or none(). A value; usable in constant expressions.
 class IdMap {
   public:
     /// A map in the program's text. Precondition: no rule is broken; in a constant expression a
@@ -107,6 +107,9 @@ class IdMap {
         }
         assign({extents.begin(), extents.size()});
     }
+
+    /// No map: the file of the user namespace stays unwritten, and no id of the sort is mapped.
+    [[nodiscard]] static constexpr auto none() noexcept -> IdMap { return IdMap{}; }
 
     /// A map of one id: `inside` stands for `outside`.
     [[nodiscard]] static constexpr auto single(std::uint32_t inside, std::uint32_t outside) noexcept
@@ -128,6 +131,9 @@ class IdMap {
         map.assign(extents);
         return map;
     }
+
+    /// Whether this is none().
+    [[nodiscard]] constexpr auto empty() const noexcept -> bool { return size_ == 0; }
 
     [[nodiscard]] constexpr auto extents() const noexcept -> std::span<const IdExtent> {
         return {extents_.data(), size_};
@@ -182,7 +188,7 @@ enum class Setgroups : std::uint8_t {
     deny,
 };
 
-/// A new user namespace: its id maps and its setgroups policy.
+/// A new user namespace: its id maps, one of which may be IdMap::none(), and its setgroups policy.
 struct NewUser {
     IdMap uids;
     IdMap gids;

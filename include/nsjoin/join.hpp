@@ -68,6 +68,8 @@ template <Scope S>
 /// has several threads, the child may call only what is async-signal-safe (signal-safety(7))
 /// until it executes another program, as after fork(2) in such a process.
 ///
+/// Needs about 16 KiB of the calling thread's stack, and 64 KiB with id maps.
+///
 /// A joiner between caller and child ends before the call returns and has been waited for; like any
 /// child's, its end is announced by a SIGCHLD.
 ///

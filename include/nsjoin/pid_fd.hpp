@@ -50,7 +50,8 @@ class [[nodiscard]] PidFd {
     static constexpr Duration forever = Duration::nanoseconds(-1);
 
     /// Pins process `pid`. pidfd_open(2). Errors: ESRCH if there is none; EINVAL if `pid` is not
-    /// positive or is a thread that leads no process; ENOSYS before Linux 5.3.
+    /// positive; EINVAL, or on newer kernels ENOENT, if it is a thread that leads no process;
+    /// ENOSYS before Linux 5.3.
     [[nodiscard]] static auto open(pid_t pid) noexcept -> Result<PidFd> {
         const long fd = detail::call(SYS_pidfd_open, pid, 0U);
         if (fd < 0) {

@@ -240,6 +240,14 @@ template <Scope S>
         return outcome(Step::open_pidfd, pidfd);
     }
     run.handover->child_pidfd = static_cast<int>(pidfd);
+    // Unless it was killed, and somebody else waited for it.
+    siginfo_t info{};
+    const long own = call(SYS_waitid, p_pidfd, run.handover->child_pidfd, &info,
+                          WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
+    if (own < 0) {
+        run.handover->child = 0;
+        return fail(Step::make_child, Reason::already_reaped, "the child");
+    }
     return {};
 }
 

@@ -96,7 +96,11 @@ struct Helper {
 };
 
 inline void execute_helper(Helper& helper) noexcept {
-    (void)call(SYS_dup3, helper.standard_error, STDERR_FILENO, 0);
+    if (helper.standard_error == STDERR_FILENO) { // the caller's was closed
+        (void)call(SYS_fcntl, STDERR_FILENO, F_SETFD, 0);
+    } else {
+        (void)call(SYS_dup3, helper.standard_error, STDERR_FILENO, 0);
+    }
     std::array<char*, 1> environment{};
     (void)call(SYS_execve, helper.path, helper.arguments.data(), environment.data());
     exit_now(127);
@@ -114,6 +118,8 @@ template <Scope S>
     const OwnedFd reader{pipe[0]};
     OwnedFd writer{pipe[1]};
     helper.standard_error = writer.get();
+    // It is read when the helper has ended, which must not wait for that with more to say.
+    (void)call(SYS_fcntl, writer.get(), F_SETFL, O_NONBLOCK);
     int pidfd = -1;
     CloneArgs args;
     args.flags = clone_pidfd;
@@ -219,12 +225,14 @@ template <Scope S>
 template <Scope S>
 [[nodiscard]] auto write_maps(const Run<S>& run, const PidFd& child) noexcept -> Result<void> {
     const NewUser& user = *run.plan.maps;
-    Result<void> done =
-        write_map(Step::write_uid_map, run, child, "uid_map", "newuidmap", user.uids);
+    Result<void> done;
+    if (!user.uids.empty()) {
+        done = write_map(Step::write_uid_map, run, child, "uid_map", "newuidmap", user.uids);
+    }
     if (done && must_deny_setgroups(user)) {
         done = write_child_file(Step::write_setgroups, run, child, "setgroups", "deny");
     }
-    if (done) {
+    if (done && !user.gids.empty()) {
         done = write_map(Step::write_gid_map, run, child, "gid_map", "newgidmap", user.gids);
     }
     return done;

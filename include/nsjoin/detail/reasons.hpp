@@ -131,8 +131,9 @@ namespace nsjoin::detail {
     }
     switch (step) {
     case Step::open_pidfd:
-        return code == ESRCH    ? "there is no such process"
-               : code == EINVAL ? "a pid is a positive number, of a process and not of a thread"
+        return code == ESRCH ? "there is no such process"
+               : code == EINVAL || code == ENOENT
+                   ? "a pid is a positive number, of a process and not of a thread"
                : code == ENOSYS ? "pidfds need Linux 5.3"
                                 : "";
     case Step::open_namespace:
@@ -200,6 +201,26 @@ namespace nsjoin::detail {
                                 "cgroup"
                : code == ENOMEM ? "out of memory, or the pid namespace's init has ended"
                                 : "";
+    default:
+        return {};
+    }
+}
+
+/// What an errno means whatever the step.
+[[nodiscard]] constexpr auto general_hint(int code) noexcept -> std::string_view {
+    switch (code) {
+    case EMFILE:
+        return "the process has as many descriptors as it may: see RLIMIT_NOFILE";
+    case ENFILE:
+        return "the system has as many open files as it may: see /proc/sys/fs/file-max";
+    case EROFS:
+        return "the file system is mounted read-only";
+    case ENOENT:
+        return "there is no such file, or no directory for it";
+    case ENOMEM:
+        return "out of memory";
+    case EACCES:
+        return "the caller's ids may not do that with the file, or search its directory";
     default:
         return {};
     }
