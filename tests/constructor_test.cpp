@@ -640,13 +640,13 @@ TEST_CASE("a process with threads, and pid 1, are refused") {
 
 namespace {
 
-/// The ways to seal, and that of none.
-enum class Seal : std::uint8_t { none, mount, memory, file };
+/// The ways to seal, and that of none. `start`: by the supervisor, before the program is there.
+enum class Seal : std::uint8_t { none, start, mount, memory, file };
 
 /// In this process, lets only that way be gone.
 auto only(Seal way) -> bool {
     constexpr long open_tree = 428;
-    if (way == Seal::none || way == Seal::mount) {
+    if (way == Seal::none || way == Seal::start || way == Seal::mount) {
         return true;
     }
     return support::deny_syscall(open_tree, EPERM) &&
@@ -762,7 +762,7 @@ TEST_CASE("a read-only mount that somebody can make writable is no seal") {
     // One that is in no place can be changed by whoever has the file open, as long as the
     // descriptor of open_tree(2) is; then never again. is_sealed() asks the same of the kernel.
     const nsjoin::OwnedFd proc{::open("/proc", O_PATH | O_CLOEXEC)};
-    nsjoin::OwnedFd held = nsjoin::detail::make_sealed_mount(proc);
+    nsjoin::OwnedFd held = nsjoin::detail::make_sealed_mount(proc.get(), "self/exe");
     REQUIRE(held.ok());
     const auto open_again = [](const nsjoin::OwnedFd& file, int flags) {
         const std::string self = "/proc/self/fd/" + std::to_string(file.get());
@@ -857,6 +857,7 @@ auto attacked(const std::string& program, Seal way) -> int {
     options.environment = {"PROBE_DIALECT=runc-1.1",
                            std::string{"PROBE_SEAL="} + (way == Seal::none ? "no" : "yes"),
                            "PROBE_WAIT=1", "PROBE_SILENT=1"};
+    options.seal = way == Seal::start;
     const auto embedded = nsjoin::supervise(
         nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::pid, Kind::net>), options);
     CHILD_CHECK(embedded);
@@ -881,7 +882,7 @@ auto attacked(const std::string& program, Seal way) -> int {
 
 TEST_CASE("CVE-2019-5736: the host's executable can't be overwritten through /proc/PID/exe") {
     const support::TemporaryDirectory directory;
-    for (const Seal way : {Seal::mount, Seal::memory, Seal::file, Seal::none}) {
+    for (const Seal way : {Seal::start, Seal::mount, Seal::memory, Seal::file, Seal::none}) {
         CAPTURE(static_cast<int>(way));
         const std::string copy = directory.file("program");
         const std::string command = "cp " + support::built("embed_probe") + " " + copy;
@@ -909,6 +910,103 @@ TEST_CASE("supervise: the child is the caller's own, in every dialect") {
                            options)));
         }
     }
+}
+
+TEST_CASE("supervise: a mount source has the number that the plan gives it, whichever that is") {
+    const support::NothingLeft nothing_left;
+    auto options = probe_options(Dialect::runc_1_1);
+    options.environment.emplace_back("PROBE_HOLDS=");
+    bool logged = false;
+    static bool* const log = &logged;
+    options.log_level = nsjoin::LogLevel::debug;
+    options.log = [](nsjoin::LogLevel /*level*/, std::string_view text) {
+        *log = *log || text.find("=> nsexec container setup") != std::string_view::npos;
+    };
+    for (int number = 3; number < 20; ++number) {
+        CAPTURE(number);
+        const std::array<nsjoin::MountSource, 1> sources{{{"/etc/passwd", number}}};
+        nsjoin::Draft draft;
+        draft.created = Kind::user | Kind::mount;
+        draft.maps.emplace(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}});
+        draft.mount_sources.list = sources;
+        const auto plan = nsjoin::Plan::from(draft);
+        REQUIRE(plan);
+        options.environment.back() = "PROBE_HOLDS=" + std::to_string(number) + " /etc/passwd";
+        logged = false;
+        CHECK(exits_with_7(supervised(*plan, options)));
+        CHECK(logged);
+    }
+}
+
+TEST_CASE("supervise: a program that is started sealed does not execute itself again") {
+    const support::NothingLeft nothing_left;
+    const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();
+    const auto run = [&](Dialect dialect, std::optional<bool> seal, const char* name) {
+        return support::run_in_child([&] {
+            CHILD_CHECK(support::deny_syscall(SYS_execveat, EPERM));
+            auto options = probe_options(dialect);
+            options.environment.front() = "PROBE_SEAL=yes";
+            options.environment.push_back(std::string{"PROBE_NAME="} + name);
+            options.arguments = {"/some/where/name-of-it", "", "two words"};
+            options.seal = seal;
+            const auto code = supervised(plan, options);
+            return code ? *code : code.error().step == Step::seal_executable ? 70 : 71;
+        });
+    };
+    CHECK(run(Dialect::runc_1_1, std::nullopt, "runc:[2:INIT]") == 7);
+    CHECK(run(Dialect::runc_1_1, false, "") == 70);
+    CHECK(run(Dialect::runc_1_2, true, "runc:[2:INIT]") == 7);
+    CHECK(run(Dialect::runc_1_2, std::nullopt, "") == 70);
+    // A dialect that names none: the process has its own name, not that of a descriptor.
+    CHECK(run(Dialect::runc_2016, true, "name-of-it") == 7);
+    // Who may not make the mount starts the program all the same, and it seals itself.
+    CHECK(support::as_user(1000, [&] {
+              auto options = probe_options(Dialect::runc_1_1);
+              options.environment.front() = "PROBE_SEAL=yes";
+              return exits_with_7(supervised(nsjoin::JoinPlan{}
+                                                 .create(nsjoin::NewUser{.uids = {{0, 1000, 1}},
+                                                                         .gids = {{0, 1000, 1}}})
+                                                 .build(),
+                                             options))
+                         ? 0
+                         : 1;
+          }) == 0);
+}
+
+TEST_CASE("what can't be started sealed is not opened, nor touched") {
+    const support::NothingLeft nothing_left;
+    const support::TemporaryDirectory directory;
+    const auto opens = [](const std::string& path) {
+        return nsjoin::detail::open_sealed(path.c_str()).ok();
+    };
+    const std::string script = directory.file("script");
+    REQUIRE(::close(::open(script.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0755)) == 0);
+    CHECK(!opens(script)); // empty
+    REQUIRE(support::spill(script, "#!/bin/bash\nexit 3\n"));
+    CHECK(!opens(script));
+    const std::string fifo = directory.file("fifo");
+    REQUIRE(::mkfifo(fifo.c_str(), 0755) == 0);
+    CHECK(!opens(fifo));
+    CHECK(!opens(directory.path()));
+    CHECK(!opens("/dev/null"));
+    CHECK(!opens("/nowhere"));
+    CHECK(!opens(""));
+    auto options = probe_options(Dialect::runc_1_1);
+    options.program = script;
+    const auto code = supervised(nsjoin::JoinPlan{}.create<Kind::net>(), options);
+    CHECK(support::fails_with(code, Step::start_program, Reason::process_died, 3 << 8));
+    ::unlink(script.c_str());
+    ::unlink(fifo.c_str());
+
+    const nsjoin::OwnedFd program =
+        nsjoin::detail::open_sealed(support::built("embed_probe").c_str());
+    REQUIRE(program.ok());
+    const std::string path = "/proc/self/fd/" + std::to_string(program.get());
+    CHECK(nsjoin::detail::set_read_only(program) == -EINVAL);
+    CHECK(::chmod(path.c_str(), 0755) == -1);
+    CHECK(errno == EROFS);
+    // As of a supervisor that is sealed itself, and starts /proc/self/exe.
+    CHECK(opens(path));
 }
 
 TEST_CASE("supervise: an error is the one that the caller itself would get") {
@@ -990,11 +1088,12 @@ TEST_CASE("supervise: a reply that names somebody else's process harms nobody") 
 namespace {
 
 /// Runs a supervisor that is killed, or whose program or child is, at one stop after the other.
-auto kill_everywhere(const nsjoin::Plan& plan, std::size_t stride) -> int {
+auto kill_everywhere(const nsjoin::Plan& plan, const nsjoin::SupervisorOptions& options,
+                     std::size_t stride) -> int {
     const auto body = [&] {
         const auto descriptors = support::open_descriptors();
         {
-            auto embedded = nsjoin::supervise(plan, probe_options(Dialect::runc_1_2));
+            auto embedded = nsjoin::supervise(plan, options);
             if (embedded) {
                 CHILD_CHECK(embedded->child.wait());
             }
@@ -1040,5 +1139,8 @@ TEST_CASE("supervisor, joiner or child is killed at any system call") {
                           .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})
                           .create<Kind::mount>()
                           .build();
-    CHECK(kill_everywhere(plan, 1) == 0);
+    CHECK(kill_everywhere(plan, probe_options(Dialect::runc_1_2), 1) == 0);
+    auto sealed = probe_options(Dialect::runc_1_1);
+    sealed.environment.front() = "PROBE_SEAL=yes";
+    CHECK(kill_everywhere(plan, sealed, 3) == 0);
 }

@@ -3,6 +3,7 @@
 // main does, the environment says.
 #include <nsjoin/constructor.hpp>
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -85,12 +86,16 @@ auto link(const std::string& path) -> std::string {
     return text;
 }
 
-void print_state(int argc, char** argv) {
-    std::string name(16, '\0');
+auto own_name() -> std::string {
+    std::array<char, 16> name{};
     ::prctl(PR_GET_NAME, name.data());
+    return name.data();
+}
+
+void print_state(int argc, char** argv) {
     std::printf("pid %d sid %d uid %u gid %u groups %d dumpable %d name %s\n", ::getpid(),
                 ::getsid(0), ::getuid(), ::getgid(), ::getgroups(0, nullptr),
-                ::prctl(PR_GET_DUMPABLE), name.c_str());
+                ::prctl(PR_GET_DUMPABLE), own_name().c_str());
     std::printf("exe %s\n", link("/proc/self/exe").c_str());
     for (const char* space : {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"}) {
         std::printf("%s\n", link(std::string{"/proc/self/ns/"} + space).c_str());
@@ -124,6 +129,13 @@ void print_open() {
     std::fflush(stdout);
 }
 
+/// Whether the file, "NUMBER PATH", is open under that number.
+auto holds(const char* wanted) -> bool {
+    char* path = nullptr;
+    const long fd = std::strtol(wanted, &path, 10);
+    return link("/proc/self/fd/" + std::to_string(fd)) == path + 1;
+}
+
 /// Waits for a byte of the supervisor, as a runtime does for its configuration.
 void await_supervisor() {
     const char* const number = std::getenv("_LIBCONTAINER_INITPIPE");
@@ -148,6 +160,12 @@ auto main(int argc, char** argv) -> int {
     }
     if (std::getenv("PROBE_HANG") != nullptr) {
         ::pause();
+    }
+    if (const char* const wanted = std::getenv("PROBE_HOLDS"); wanted != nullptr) {
+        return holds(wanted) ? 7 : 8;
+    }
+    if (const char* const name = std::getenv("PROBE_NAME"); name != nullptr) {
+        return own_name() == name ? 7 : 8;
     }
     if (std::getenv("PROBE_QUIET") != nullptr) {
         return 7;

@@ -40,6 +40,8 @@ inline constexpr unsigned open_tree_clone = 1;
 inline constexpr std::uint64_t mount_attr_read_only = 1;
 inline constexpr long statfs_read_only = 1; // ST_RDONLY
 
+inline constexpr const char* own_executable = "self/exe"; ///< in /proc
+
 /// struct mount_attr.
 struct MountAttributes {
     std::uint64_t set = 0;
@@ -65,14 +67,15 @@ struct MountAttributes {
     return ::fstatfs(file.get(), &about) == 0 && (about.f_flags & statfs_read_only) != 0;
 }
 
-/// Whether the executable is on a read-only mount that nobody can make writable again. A read-only
-/// mount or file system that is in some mount namespace is none: who has the rights there, the
-/// host's package manager say, makes it writable while a process inside still has the file open.
-[[nodiscard]] inline auto is_on_sealed_mount(BorrowedFd proc, BorrowedFd executable) noexcept
-    -> bool {
+/// Whether the executable, to which `link` leads in /proc, is on a read-only mount that nobody can
+/// make writable again. A read-only mount or file system that is in some mount namespace is none:
+/// who has the rights there, the host's package manager say, makes it writable while a process
+/// inside still has the file open.
+[[nodiscard]] inline auto is_on_sealed_mount(BorrowedFd proc, const char* link,
+                                             BorrowedFd executable) noexcept -> bool {
     // A file is at "/" only as the root of a mount that is not attached anywhere.
     std::array<char, 2> path{};
-    const long length = call(SYS_readlinkat, proc.get(), "self/exe", path.data(), path.size());
+    const long length = call(SYS_readlinkat, proc.get(), link, path.data(), path.size());
     if (length != 1 || path.front() != '/' || !is_read_only(executable)) {
         return false;
     }
@@ -81,10 +84,11 @@ struct MountAttributes {
     return set_read_only(executable) == -EINVAL;
 }
 
-/// Whether the running executable is one that nobody can harm the host through: sealed memory, a
-/// file that has no name any more, or a sealed mount. Read from the file itself, because anybody
-/// can set a variable.
-[[nodiscard]] inline auto is_sealed(BorrowedFd proc, BorrowedFd executable) noexcept -> bool {
+/// Whether the executable, to which `link` leads in /proc, is one that nobody can harm the host
+/// through: sealed memory, a file that has no name any more, or a sealed mount. Read from the file
+/// itself, because anybody can set a variable.
+[[nodiscard]] inline auto is_sealed(BorrowedFd proc, const char* link,
+                                    BorrowedFd executable) noexcept -> bool {
     const long seals = call(SYS_fcntl, executable.get(), get_seals);
     if (seals >= 0 && (seals & all_seals) == all_seals) {
         return true;
@@ -93,18 +97,50 @@ struct MountAttributes {
     struct stat about {};
 
     return (::fstat(executable.get(), &about) == 0 && about.st_nlink == 0) ||
-           is_on_sealed_mount(proc, executable);
+           is_on_sealed_mount(proc, link, executable);
 }
 
-/// The executable on a read-only mount of its own. The result is not open where the kernel or a
-/// filter does not let it be made. open_tree(2), mount_setattr(2), Linux 5.12.
-[[nodiscard]] inline auto make_sealed_mount(BorrowedFd proc) noexcept -> OwnedFd {
+/// The file on a read-only mount of its own. The result is not open where the kernel or a filter
+/// does not let it be made. open_tree(2), mount_setattr(2), Linux 5.12.
+[[nodiscard]] inline auto make_sealed_mount(int directory, const char* path) noexcept -> OwnedFd {
     OwnedFd mount{static_cast<int>(
-        call(sys_open_tree, proc.get(), "self/exe", open_tree_clone | unsigned{O_CLOEXEC}))};
+        call(sys_open_tree, directory, path, open_tree_clone | unsigned{O_CLOEXEC}))};
     if (!mount.ok() || set_read_only(mount) != 0 || !is_read_only(mount)) {
         return {};
     }
     return mount;
+}
+
+/// Whether the kernel executes the file itself. Of a script, the interpreter opens it by name.
+[[nodiscard]] inline auto is_elf(BorrowedFd file) noexcept -> bool {
+    std::array<char, 4> magic{};
+    return call_again(SYS_read, file.get(), magic.data(), magic.size()) > 0 &&
+           std::string_view{magic.data(), magic.size()} == "\177ELF";
+}
+
+/// The program, open on a sealed mount, for who starts it: executed by this descriptor, it finds
+/// itself sealed, and need not execute itself again. The mount is in no namespace already. The
+/// result is not open where that can't be had: the program is then to be executed by its path.
+[[nodiscard]] inline auto open_sealed(const char* path) noexcept -> OwnedFd {
+    const auto proc = open_proc();
+    OwnedFd place = make_sealed_mount(AT_FDCWD, path);
+    if (!place.ok()) { // as of one that is sealed
+        place.reset(static_cast<int>(open_at(AT_FDCWD, path, O_PATH)));
+    }
+
+    struct stat about {};
+
+    // What is no file must not notice that it was opened.
+    if (!proc || ::fstat(place.get(), &about) != 0 || (about.st_mode & S_IFMT) != S_IFREG) {
+        return {};
+    }
+    auto program = open_owned(Step::seal_executable, proc->get(), path_of(place).c_str(), O_RDONLY);
+    place.reset();
+    if (!program || !is_elf(*program) ||
+        !is_on_sealed_mount(*proc, path_of(*program).c_str(), *program)) {
+        return {};
+    }
+    return *std::move(program);
 }
 
 [[nodiscard]] inline auto make_memfd() noexcept -> long {
@@ -255,11 +291,12 @@ inline void restore_name(BorrowedFd proc) noexcept {
     if (!proc) {
         return tl::unexpected<Error>{proc.error()};
     }
-    const auto executable = open_owned(Step::seal_executable, proc->get(), "self/exe", O_RDONLY);
+    const auto executable =
+        open_owned(Step::seal_executable, proc->get(), own_executable, O_RDONLY);
     if (!executable) {
         return tl::unexpected<Error>{executable.error()};
     }
-    if (is_sealed(*proc, *executable)) {
+    if (is_sealed(*proc, own_executable, *executable)) {
         restore_name(*proc);
         return {};
     }
@@ -271,7 +308,7 @@ inline void restore_name(BorrowedFd proc) noexcept {
     if (arguments.empty()) {
         return seal_error(-ENODATA, "/proc/self/cmdline");
     }
-    if (const OwnedFd mount = make_sealed_mount(*proc); mount.ok()) {
+    if (const OwnedFd mount = make_sealed_mount(proc->get(), own_executable); mount.ok()) {
         (void)execute_again(mount, arguments, environment); // else the copy
     }
     const auto copy = sealed_copy(*executable);
