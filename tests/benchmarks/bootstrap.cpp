@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs.hpp"
 
+#include <nsjoin/detail/seal.hpp>
+
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -102,8 +104,27 @@ auto number_after(const std::string& text, std::string_view label) -> pid_t {
                : static_cast<pid_t>(std::strtol(text.c_str() + at + label.size(), nullptr, 10));
 }
 
+/// The program as it is to be executed; not open: by its path.
+auto opened(const std::string& program, From from) -> nsjoin::OwnedFd {
+    if (from == From::mount) {
+        return nsjoin::detail::open_sealed(program.c_str());
+    }
+    if (from == From::memory) {
+        const nsjoin::OwnedFd file{::open(program.c_str(), O_RDONLY | O_CLOEXEC)};
+        auto copy = nsjoin::detail::sealed_copy(file);
+        return copy ? *std::move(copy) : nsjoin::OwnedFd{};
+    }
+    return {};
+}
+
 /// Starts the program with the pipe as its descriptor 3.
-auto start(const std::string& program, int pipe) -> pid_t {
+auto start(const std::string& program, From from, int pipe) -> pid_t {
+    const nsjoin::OwnedFd sealed = opened(program, from);
+    if (from != From::path && !sealed.ok()) {
+        return -1;
+    }
+    const std::string path =
+        sealed.ok() ? "/proc/self/fd/" + std::to_string(sealed.get()) : program;
     posix_spawn_file_actions_t actions{};
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, pipe, 3);
@@ -112,7 +133,7 @@ auto start(const std::string& program, int pipe) -> pid_t {
     std::array<char*, 2> environment{pipe_variable.data(), nullptr};
     pid_t pid = -1;
     const int error =
-        ::posix_spawn(&pid, program.c_str(), &actions, nullptr, words.data(), environment.data());
+        ::posix_spawn(&pid, path.c_str(), &actions, nullptr, words.data(), environment.data());
     posix_spawn_file_actions_destroy(&actions);
     return error == 0 ? pid : -1;
 }
@@ -125,32 +146,9 @@ void await_start(int pipe) {
     ::usleep(200);
 }
 
-} // namespace
-
-auto bootstrap(const std::string& program, bool waiting, KindSet kinds) -> Nanoseconds {
-    std::array<int, 2> ends{-1, -1};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-        return failed;
-    }
-    // Else the program's 3 would be the very descriptor, and stay close-on-exec.
-    const int other = ::fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
-    ::close(ends[1]);
-    const std::vector<char> message = exec_message(kinds);
-    const pid_t pid = start(program, other);
-    ::close(other);
-    if (waiting) {
-        await_start(ends[0]);
-    }
-    std::string answer;
-    const Nanoseconds result = timed([&] {
-        const auto length = static_cast<ssize_t>(message.size());
-        if (pid < 0 || ::write(ends[0], message.data(), message.size()) != length) {
-            return false;
-        }
-        answer = read_line(ends[0]);
-        return !answer.empty();
-    });
-    bool good = result >= 0;
+/// Waits for the processes that an answer names; whether all ended well.
+auto ended_well(pid_t pid, const std::string& answer) -> bool {
+    bool good = true;
     for (const pid_t each :
          {pid, number_after(answer, "\"stage1_pid\":"), number_after(answer, "\"stage2_pid\":")}) {
         int status = 0;
@@ -158,6 +156,48 @@ auto bootstrap(const std::string& program, bool waiting, KindSet kinds) -> Nanos
             good = good && status == 0;
         }
     }
+    return good;
+}
+
+} // namespace
+
+auto bootstrap(const std::string& program, Start how, KindSet kinds) -> Nanoseconds {
+    std::array<int, 2> ends{-1, -1};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+        return failed;
+    }
+    // Else the program's 3 would be the very descriptor, and stay close-on-exec, or that of the
+    // program itself.
+    const int other = ::fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
+    const std::vector<char> message = exec_message(kinds);
+    pid_t pid = -1;
+    std::string answer;
+    const auto begin = [&] {
+        pid = start(program, how.from, other);
+        ::close(ends[1]);
+        ::close(other);
+    };
+    const auto ask = [&] {
+        const auto length = static_cast<ssize_t>(message.size());
+        if (pid < 0 || ::write(ends[0], message.data(), message.size()) != length) {
+            return false;
+        }
+        answer = read_line(ends[0]);
+        return !answer.empty();
+    };
+    if (!how.whole) {
+        begin();
+    }
+    if (how.waiting) {
+        await_start(ends[0]);
+    }
+    const Nanoseconds result = timed([&] {
+        if (how.whole) {
+            begin();
+        }
+        return ask();
+    });
+    const bool good = ended_well(pid, answer) && result >= 0;
     ::close(ends[0]);
     return good ? result : failed;
 }

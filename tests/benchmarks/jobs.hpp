@@ -4,6 +4,8 @@
 
 #include "job.hpp"
 
+#include <cstdint>
+
 namespace bench {
 
 /// The jobs done by hand: raw system calls and no more of them than the job needs.
@@ -63,15 +65,27 @@ auto sweep(nsjoin::KindSet kinds) -> Nanoseconds;
 
 } // namespace ours
 
-/// Starts `program`, sends it the bootstrap of a join, and waits for the pid that it answers. Timed
-/// from the write of the bootstrap; if `waiting`, that is written when the program waits for it,
-/// else right after the start, as runc does.
-auto bootstrap(const std::string& program, bool waiting, nsjoin::KindSet kinds) -> Nanoseconds;
+/// From where a program is started.
+enum class From : std::uint8_t {
+    path,   ///< it seals itself
+    mount,  ///< a sealed mount, as supervise() starts one
+    memory, ///< a sealed memfd, which nsexec.c takes for sealed as well
+};
+
+/// How a bootstrap is timed.
+struct Start {
+    From from = From::path;
+    bool waiting = false; ///< the bootstrap is written when the program waits for it, else at once
+    bool whole = false;   ///< timed from before the start, else from the write of the bootstrap
+};
+
+/// Starts `program`, sends it the bootstrap of a join, and waits for the pid that it answers.
+auto bootstrap(const std::string& program, Start start, nsjoin::KindSet kinds) -> Nanoseconds;
 
 /// The same as a job, for one of the scene's programs.
-template <std::string Scene::*Program, bool Waiting>
+template <std::string Scene::*Program, Start How>
 auto bootstrap_job(nsjoin::KindSet kinds) -> Nanoseconds {
-    return bootstrap(scene.*Program, Waiting, kinds);
+    return bootstrap(scene.*Program, How, kinds);
 }
 
 /// Makes the network namespaces of the sweep, in the calling process.

@@ -214,12 +214,22 @@ void add_constructors(Suite& suite, Caller* small) {
         }
         suite.add(small, name + "constructor.hpp", job, seven_kinds(), 5);
     };
-    add("just started", bootstrap_job<&Scene::nsexec, false>,
-        bootstrap_job<&Scene::constructor, false>);
-    add("just started, 12 MB program", bootstrap_job<&Scene::large_nsexec, false>,
-        bootstrap_job<&Scene::large_constructor, false>);
-    add("already waiting", bootstrap_job<&Scene::nsexec, true>,
-        bootstrap_job<&Scene::constructor, true>);
+    using enum From;
+    add("just started", bootstrap_job<&Scene::nsexec, Start{}>,
+        bootstrap_job<&Scene::constructor, Start{}>);
+    add("just started, 12 MB program", bootstrap_job<&Scene::large_nsexec, Start{}>,
+        bootstrap_job<&Scene::large_constructor, Start{}>);
+    add("ours started sealed", bootstrap_job<&Scene::nsexec, Start{}>,
+        bootstrap_job<&Scene::constructor, Start{mount}>);
+    add("ours started sealed, 12 MB program", bootstrap_job<&Scene::large_nsexec, Start{}>,
+        bootstrap_job<&Scene::large_constructor, Start{mount}>);
+    add("ours started sealed, from before the start",
+        bootstrap_job<&Scene::nsexec, Start{path, false, true}>,
+        bootstrap_job<&Scene::constructor, Start{mount, false, true}>);
+    add("both started sealed", bootstrap_job<&Scene::nsexec, Start{memory}>,
+        bootstrap_job<&Scene::constructor, Start{mount}>);
+    add("already waiting", bootstrap_job<&Scene::nsexec, Start{path, true}>,
+        bootstrap_job<&Scene::constructor, Start{path, true}>);
 }
 
 void add_nets(Suite& suite) {
@@ -287,6 +297,10 @@ auto bounds() -> std::vector<Bound> {
          "nets/one and back/join_here", "nets/one and back/by hand: two setns", true, 1.10},
         over_nsexec("just started"),
         over_nsexec("just started, 12 MB program"),
+        over_nsexec("ours started sealed"),
+        over_nsexec("ours started sealed, 12 MB program"),
+        over_nsexec("ours started sealed, from before the start"),
+        over_nsexec("both started sealed"),
         over_nsexec("already waiting"),
     };
 }
