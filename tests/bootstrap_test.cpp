@@ -74,7 +74,10 @@ void add_forms(std::vector<Hostile>& table, Dialect dialect) {
                 add(name + ", NUL inside",
                     Wire{}.raw(row.type, good + std::string(1, '\0') + "x").pad().bytes(),
                     name + ": has a NUL in it");
-                add(name + ", empty", Wire{}.raw(row.type, "").pad().bytes(), name + ": ");
+                for (std::size_t size = 0; size < 4; ++size) { // lengths of 4 to 7
+                    add(name + ", " + std::to_string(size) + " bytes",
+                        Wire{}.raw(row.type, std::string(size, ',')).pad().bytes(), name + ": ");
+                }
             }
             continue;
         }

@@ -431,15 +431,26 @@ TEST_CASE("mount sources are opened inside, by who has the rights outside") {
     open.insert(open.find(" 50 51") + 6, " 60 62");
     CHECK(has(ran.output, open));
     CHECK(refused(run(secret + nul + "/nowhere" + nul, "[60,61]"), "(/nowhere): ENOENT"));
-    CHECK(refused(run(secret + nul, "[60,61]"), "mount sources: are fewer"));
-    CHECK(refused(run(secret + nul + secret + nul, "[60]"), "mount sources: are more"));
+    const std::string empty = "mount sources: mount 2 has a descriptor, and no path";
+    const std::string unwanted = "mount sources: mount 2 has a path, and no descriptor";
+    CHECK(refused(run(secret + nul, "[60,61]"), empty));
+    CHECK(refused(run(secret + nul + secret + nul, "[60]"), unwanted));
+    CHECK(refused(run(secret + nul + secret + nul, "[60,-1]"), unwanted));
+    // As many as there are paths, but each is for the mount in its place.
+    CHECK(refused(run(secret + nul + nul + "/etc/passwd" + nul, "[60,62,-1]"), empty));
+    CHECK(refused(run(secret + nul + "/etc/passwd" + nul + nul, "[60,-1,62]"), unwanted));
+    CHECK(ended_well(run(secret + nul + nul, "[60, -1]")));
+    CHECK(ended_well(run(secret + nul, "[60,-1,-1]")));
+    CHECK(ended_well(run(nul + nul, "[ -1,-1 ]")));
     CHECK(refused(run("relative" + nul, "[60]"), "is not absolute"));
-    for (const std::string numbers : {"", "60", "[60", "60]", "[x]", "[-2]", "[60,,61]", "[60.5]",
-                                      "[99999999999]", "{}", "[[60]]", "[\"60\"]"}) {
+    for (const std::string numbers :
+         {"", "60", "[60", "60]", "[x]", "[-2]", "[60,,61]", "[60.5]", "[99999999999]", "{}",
+          "[[60]]", "[\"60\"]", "[60,]", "[,60]", "[060]", "[-0]", "[+60]", "[-01]", "[6 0]"}) {
         CAPTURE(numbers);
         CHECK(refused(run(secret + nul, numbers), "_LIBCONTAINER_MOUNT_FDS"));
     }
-    CHECK(refused(run(secret + nul, "[50]"), "is the init pipe"));
+    CHECK(refused(run(secret + nul, "[50]"), "is the init pipe or the log pipe"));
+    CHECK(refused(run(secret + nul, "[51]"), "is the init pipe or the log pipe"));
     CHECK(refused(run(secret + nul, "[60,60]"), "is there twice"));
     CHECK(refused(run(secret + nul, "[1000000000]"), "past the limit"));
     CHECK(

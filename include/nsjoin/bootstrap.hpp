@@ -7,16 +7,18 @@
 #include <nsjoin/plan.hpp>
 
 #include <array>
-#include <climits>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <fcntl.h>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <type_traits>
+#include <unistd.h>
 #include <utility>
 
 namespace nsjoin {
@@ -952,10 +954,10 @@ class [[nodiscard]] Bootstrap {
   public:
     /// Opens what the message names, and checks the plan. `bytes` is the memory that the message's
     /// texts are views into; it is kept as long as the plan. `mount_numbers` are the descriptors
-    /// that the child is to find the message's mount sources under, one a path; `proc` is the
-    /// /proc of the caller's pid namespace, if it is open already.
-    /// Errors: those of opening the namespaces and the console, with the path; wrong_kind;
-    /// bad_message for a path of the caller's own user namespace; those of Plan::from.
+    /// that the child is to find the message's mount sources under, one a path, -1 for an empty
+    /// one; `proc` is the /proc of the caller's pid namespace, if it is open already. Errors: those
+    /// of opening the namespaces and the console, with the path; wrong_kind; bad_message for a path
+    /// of the caller's own user namespace; those of Plan::from.
     [[nodiscard]] static auto open(Dialect dialect, const BootstrapMessage& message,
                                    detail::Array<std::byte> bytes = {},
                                    std::span<const int> mount_numbers = {},
@@ -1118,8 +1120,14 @@ class [[nodiscard]] Bootstrap {
         held.mounts = detail::Array<MountSource>{numbers.size()};
         std::size_t count = 0;
         std::string_view rest = message.mount_sources;
-        while (!rest.empty()) {
+        for (std::size_t item = 0; item < numbers.size() || !rest.empty(); ++item) {
             const std::string_view path = detail::take_until(rest, '\0');
+            const int number = item < numbers.size() ? numbers[item] : -1;
+            if (path.empty() != (number < 0)) {
+                return detail::broken("mount sources", "mount", item + 1,
+                                      path.empty() ? "has a descriptor, and no path"
+                                                   : "has a path, and no descriptor");
+            }
             if (path.empty()) {
                 continue;
             }
@@ -1127,16 +1135,9 @@ class [[nodiscard]] Bootstrap {
             if (!good) {
                 return good;
             }
-            if (count == numbers.size()) {
-                return detail::broken("mount sources", "are more than the descriptors for them");
-            }
-            held.mounts.view()[count] = MountSource{path, numbers[count]};
-            ++count;
+            held.mounts.view()[count++] = MountSource{path, number};
         }
-        if (count != numbers.size()) {
-            return detail::broken("mount sources", "are fewer than the descriptors for them");
-        }
-        draft.mount_sources = MountSources{held.mounts.view()};
+        draft.mount_sources = MountSources{held.mounts.view().first(count)};
         return {};
     }
 

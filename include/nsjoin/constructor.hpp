@@ -7,10 +7,20 @@
 #include <nsjoin/detail/log.hpp>
 #include <nsjoin/detail/seal.hpp>
 
-#include <algorithm>
+#include <array>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
 #include <optional>
+#include <poll.h>
+#include <span>
 #include <string_view>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include <utility>
 
 // Runs a supervisor's plan in a process that has just started, before its runtime (Go's scheduler,
 // a JVM, …) has made a second thread. Nothing here needs the C++ run-time library: the object file
@@ -73,13 +83,18 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
     return ::getenv(name); // NOLINT(concurrency-mt-unsafe): only read
 }
 
-/// A descriptor's number in a variable: decimal, with nothing before or after it.
+/// A number that is decimal, with nothing before or after it, and no 0 too many.
+[[nodiscard]] inline auto is_plain_number(std::string_view text, int& number) noexcept -> bool {
+    const bool plain = !text.empty() && text.front() >= '0' && text.front() <= '9' &&
+                       (text.front() != '0' || text.size() == 1);
+    return plain && parse_number(text, number);
+}
+
+/// A descriptor's number in a variable.
 [[nodiscard]] inline auto parse_descriptor(std::string_view name, std::string_view text) noexcept
     -> Result<BorrowedFd> {
     int number = -1;
-    const bool plain = !text.empty() && text.front() >= '0' && text.front() <= '9' &&
-                       (text.front() != '0' || text.size() == 1);
-    if (!plain || !parse_number(text, number)) {
+    if (!is_plain_number(text, number)) {
         return broken(name, "is no descriptor number");
     }
     const long flags = call(SYS_fcntl, number, F_GETFD, 0);
@@ -165,14 +180,15 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
     return bytes;
 }
 
-/// The numbers of the descriptors for the mount sources, without those that are -1. Each is taken
-/// in this process until the child has the source there, so that nothing else gets it.
+/// The numbers of the descriptors for the mount sources, one a mount, -1 where none is wanted. Each
+/// is taken in this process until the child has the source there, so that nothing else gets it.
 class MountNumbers {
   public:
     static constexpr std::size_t capacity = 4096;
 
     /// Reads _LIBCONTAINER_MOUNT_FDS, a JSON array of integers; none if it is not set.
-    [[nodiscard]] static auto read(BorrowedFd pipe) noexcept -> Result<MountNumbers> {
+    [[nodiscard]] static auto read(BorrowedFd pipe, BorrowedFd log) noexcept
+        -> Result<MountNumbers> {
         MountNumbers numbers;
         const char* const set = variable(name);
         if (set == nullptr) {
@@ -184,10 +200,14 @@ class MountNumbers {
         }
         text.remove_prefix(1);
         text.remove_suffix(1);
-        numbers.list_ = Array<int>{std::min(text.size(), capacity)};
-        const Result<void> done = numbers.take(text, pipe);
-        if (!done) {
-            return tl::unexpected<Error>{done.error()};
+        numbers.list_ = Array<int>{text.size() < capacity ? text.size() : capacity};
+        bool more = !trimmed(text).empty();
+        while (more) {
+            more = text.find(',') != std::string_view::npos;
+            const Result<void> done = numbers.take(trimmed(take_until(text, ',')), pipe, log);
+            if (!done) {
+                return tl::unexpected<Error>{done.error()};
+            }
         }
         return numbers;
     }
@@ -199,20 +219,20 @@ class MountNumbers {
   private:
     static constexpr const char* name = "_LIBCONTAINER_MOUNT_FDS";
 
-    [[nodiscard]] auto take(std::string_view text, BorrowedFd pipe) noexcept -> Result<void> {
-        for (std::size_t item = 1; !text.empty(); ++item) {
-            int number = -1;
-            if (item > capacity) {
-                return broken(name, "has more than 4096 items");
-            }
-            if (!parse_number(trimmed(take_until(text, ',')), number) || number < -1) {
-                return broken(name, "item", item, "is no descriptor number");
-            }
-            if (number == -1) {
-                continue;
-            }
-            if (number == pipe.get()) {
-                return broken(name, "item", item, "is the init pipe");
+    /// Takes the next item.
+    [[nodiscard]] auto take(std::string_view text, BorrowedFd pipe, BorrowedFd log) noexcept
+        -> Result<void> {
+        const std::size_t item = count_ + 1;
+        int number = -1;
+        if (item > capacity) {
+            return broken(name, "has more than 4096 items");
+        }
+        if (text != "-1" && !is_plain_number(text, number)) {
+            return broken(name, "item", item, "is no descriptor number");
+        }
+        if (number >= 0) {
+            if (number == pipe.get() || number == log.get()) {
+                return broken(name, "item", item, "is the init pipe or the log pipe");
             }
             for (const int earlier : view()) {
                 if (earlier == number) {
@@ -223,8 +243,8 @@ class MountNumbers {
                 call_again(SYS_dup3, pipe.get(), number, O_CLOEXEC) < 0) {
                 return broken(name, "item", item, "is past the limit of descriptors");
             }
-            list_.view()[count_++] = number;
         }
+        list_.view()[count_++] = number;
         return {};
     }
 
@@ -317,7 +337,7 @@ class Constructor {
     /// numbers it says.
     [[nodiscard]] auto open_early() noexcept -> Result<void> {
         if (options_.dialect == Dialect::runc_1_1) {
-            Result<MountNumbers> mounts = MountNumbers::read(pipe_);
+            Result<MountNumbers> mounts = MountNumbers::read(pipe_, log_.pipe());
             if (!mounts) {
                 return tl::unexpected<Error>{mounts.error()};
             }
@@ -381,7 +401,8 @@ class Constructor {
         Draft draft = plan.parts();
         if (options_.deadline.count() > 0) {
             // A deadline of 0 would be none.
-            draft.deadline = std::max(deadline_.left(), Duration::nanoseconds(1));
+            const Duration left = deadline_.left();
+            draft.deadline = left.count() > 0 ? left : Duration::nanoseconds(1);
         }
         const Result<Outcome> outcome =
             run_plan(draft, {options_.loaded_later, proc_.borrow(), announce, this});
@@ -434,7 +455,7 @@ class Constructor {
     [[nodiscard]] auto let_go() const noexcept -> Result<void> {
         const char word = 0;
         const long written = call_again(SYS_write, go_.write_end.get(), &word, sizeof word);
-        return outcome(Step::write, std::min(written, 0L));
+        return outcome(Step::write, written < 0 ? written : 0);
     }
 
     static void await_go(BorrowedFd read_end) noexcept {

@@ -10,11 +10,23 @@
 #include <nsjoin/pipe.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstddef>
+#include <ctime>
 #include <dirent.h>
+#include <fcntl.h>
 #include <optional>
+#include <poll.h>
 #include <spawn.h>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 

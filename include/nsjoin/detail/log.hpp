@@ -7,6 +7,13 @@
 #include <nsjoin/pid_fd.hpp>
 #include <nsjoin/pipe.hpp>
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <unistd.h>
+
 // What an embedding program tells its supervisor beside the reply: lines of JSON.
 
 namespace nsjoin {
@@ -118,6 +125,9 @@ class Log {
     Log() noexcept = default;
 
     Log(BorrowedFd pipe, int level) noexcept : pipe_{pipe}, level_{level} {}
+
+    /// Not open if there is none.
+    [[nodiscard]] auto pipe() const noexcept -> BorrowedFd { return pipe_; }
 
     /// A line of JSON with level and text. That it is not written, or not whole, is ignored.
     void write(LogLevel level, int stage, std::string_view text) const noexcept {

@@ -5,9 +5,17 @@
 #include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/files.hpp>
 
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fcntl.h>
+#include <string_view>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <utility>
 
 // Keeps the host's executable from being overwritten through /proc/PID/exe by a process inside of
 // what is joined (CVE-2019-5736): the program goes on from a place where nobody can write it. That
@@ -21,8 +29,10 @@
 // open_tree(2) and move_mount(2) all refuse it, whatever the capabilities. /proc/PID/exe opens on
 // that mount for whoever asks, so opening for write, truncating, changing mode, owner or extended
 // attributes give EROFS, and a hard link EXDEV. The way to the file's other names is that of the
-// host's mounts, which a container has or has not, sealed or not. What the mount does not do, and
-// the copy does: keep the file's pages in memory apart from those of the program inside.
+// host's mounts, which a container has or has not, sealed or not: who may open files by handle
+// (CAP_DAC_READ_SEARCH in the host's user namespace, and a mount of the same file system) opens
+// every file of the host. What the mount does not do, and the copy does: keep the file's pages in
+// memory, its locks and its leases apart from those of the program inside.
 
 namespace nsjoin::detail {
 
@@ -84,6 +94,22 @@ struct MountAttributes {
     return set_read_only(executable) == -EINVAL;
 }
 
+/// Whether the file, to which `link` leads in /proc, has no name any more. Some file systems count
+/// no names of any file (FUSE), so that the kernel has to say it too.
+[[nodiscard]] inline auto has_no_name(BorrowedFd proc, const char* link, BorrowedFd file) noexcept
+    -> bool {
+    struct stat about {};
+
+    if (::fstat(file.get(), &about) != 0 || about.st_nlink != 0) {
+        return false;
+    }
+    constexpr std::string_view ending = " (deleted)";
+    std::array<char, path_capacity + ending.size() + 1> text{};
+    const long length = call(SYS_readlinkat, proc.get(), link, text.data(), text.size());
+    const std::string_view path{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
+    return path.size() > ending.size() && after(path, path.size() - ending.size()) == ending;
+}
+
 /// Whether the executable, to which `link` leads in /proc, is one that nobody can harm the host
 /// through: sealed memory, a file that has no name any more, or a sealed mount. Read from the file
 /// itself, because anybody can set a variable.
@@ -94,10 +120,7 @@ struct MountAttributes {
         return true;
     }
 
-    struct stat about {};
-
-    return (::fstat(executable.get(), &about) == 0 && about.st_nlink == 0) ||
-           is_on_sealed_mount(proc, link, executable);
+    return has_no_name(proc, link, executable) || is_on_sealed_mount(proc, link, executable);
 }
 
 /// The file on a read-only mount of its own. The result is not open where the kernel or a filter
