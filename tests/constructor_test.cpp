@@ -1086,14 +1086,47 @@ TEST_CASE("supervise: a reply that names somebody else's process harms nobody") 
     const support::TemporaryDirectory directory;
     const std::string script = directory.file("liar");
     REQUIRE(::close(::open(script.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0755)) == 0);
-    // The grandparent's pid: a live process, and no child.
-    REQUIRE(support::spill(script, "#!/bin/bash\nprintf '{\"stage1_pid\":1,\"stage2_pid\":1}\\n' "
-                                   ">&\"$_LIBCONTAINER_INITPIPE\"\n"));
     auto options = probe_options(Dialect::runc_1_2);
     options.program = script;
-    CHECK(support::fails_with(supervised(nsjoin::JoinPlan{}.create<Kind::net>(), options),
-                              Step::read_bootstrap, Reason::bad_message));
+    const auto replies = [&](pid_t pid) {
+        return support::spill(
+            script, "#!/bin/bash\nprintf '{\"stage1_pid\":1,\"stage2_pid\":" + std::to_string(pid) +
+                        "}\\n' >&\"$_LIBCONTAINER_INITPIPE\"\n");
+    };
+    const support::Container elder{nsjoin::KindSet{}}; // a child that was there before
+    for (const pid_t pid : {1, elder.pid()}) {
+        REQUIRE(replies(pid));
+        CHECK(support::fails_with(supervised(nsjoin::JoinPlan{}.create<Kind::net>(), options),
+                                  Step::read_bootstrap, Reason::bad_message));
+    }
+    CHECK(support::state_and_parent(elder.pid()).first == 'S');
     ::unlink(script.c_str());
+}
+
+TEST_CASE("supervise: in a process that ignores SIGCHLD, or reaps every child") {
+    const auto options = probe_options(Dialect::runc_1_1);
+    const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();
+    for (const bool ignores : {true, false}) {
+        CAPTURE(ignores);
+        CHECK(support::run_in_child([&] {
+                  struct sigaction action {};
+
+                  action.sa_handler = SIG_IGN;
+                  if (!ignores) {
+                      action.sa_handler = [](int) {
+                          const int code = errno;
+                          while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+                          }
+                          errno = code;
+                      };
+                  }
+                  CHILD_CHECK(::sigaction(SIGCHLD, &action, nullptr) == 0);
+                  for (int i = 0; i < 20; ++i) { // a child that ends at once
+                      CHILD_CHECK(exits_with_7(supervised(plan, options)));
+                  }
+                  return 0;
+              }) == 0);
+    }
 }
 
 namespace {

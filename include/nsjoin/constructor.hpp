@@ -19,6 +19,8 @@
 #include <span>
 #include <string_view>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <utility>
 
@@ -157,6 +159,26 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
         done += static_cast<std::size_t>(count);
     }
     return {};
+}
+
+/// Sends text, and a descriptor with it, if the pipe is a socket; returns how much of the text was
+/// sent. A receiver that makes no room for a descriptor gets none. sendmsg(2), unix(7).
+[[nodiscard]] inline auto send_with_descriptor(BorrowedFd pipe, std::string_view text,
+                                               BorrowedFd descriptor) noexcept -> long {
+    iovec payload{const_cast<char*>(text.data()), text.size()}; // NOLINT(*-const-cast): only read
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr header{};
+    header.msg_iov = &payload;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* const part = CMSG_FIRSTHDR(&header);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(sizeof(int));
+    const int number = descriptor.get();
+    std::memcpy(CMSG_DATA(part), &number, sizeof number);
+    return call_again(SYS_sendmsg, pipe.get(), &header, MSG_NOSIGNAL);
 }
 
 /// One message of a stream; nothing is allocated before its length is checked.
@@ -441,10 +463,14 @@ class Constructor {
         return static_cast<Constructor*>(self)->tell(child);
     }
 
-    /// Replies with the child's pid.
+    /// Replies with the child's pid, and a pidfd beside it, which only supervise() looks for: in a
+    /// process that ignores SIGCHLD, or reaps every child, it could come too late to open one.
     [[nodiscard]] auto tell(pid_t child) noexcept -> Result<void> {
         told_ = true;
-        return say(reply(options_.dialect, child).view());
+        const auto text = reply(options_.dialect, child);
+        const OwnedFd pidfd{static_cast<int>(call(SYS_pidfd_open, child, 0U))};
+        const long sent = pidfd.ok() ? send_with_descriptor(pipe_, text.view(), pidfd) : 0;
+        return say(after(text.view(), static_cast<std::size_t>(sent > 0 ? sent : 0)));
     }
 
     [[nodiscard]] auto say(std::string_view text) const noexcept -> Result<void> {

@@ -15,16 +15,19 @@
 #include <charconv>
 #include <csignal>
 #include <cstddef>
+#include <cstring>
 #include <ctime>
 #include <dirent.h>
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
+#include <span>
 #include <spawn.h>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
@@ -322,13 +325,17 @@ class MessageOfPlan {
     return found;
 }
 
+[[nodiscard]] inline auto has(const std::vector<pid_t>& pids, pid_t pid) noexcept -> bool {
+    return std::find(pids.begin(), pids.end(), pid) != pids.end();
+}
+
 /// Waits for children that the joiner made (CLONE_PARENT) without telling of them: they are not in
 /// `before`. One that died with the joiner ends by itself; one that is in main is known by the
 /// other end of the pipe, and ended. Any other was somebody else's, and stays.
 inline void reap_untold(const std::vector<pid_t>& before, ino_t pipe_inode) {
     for (const pid_t pid : thread_children()) {
         const auto child = PidFd::open(pid);
-        if (std::find(before.begin(), before.end(), pid) != before.end() || !child) {
+        if (has(before, pid) || !child) {
             continue;
         }
         if (holds_socket(pid, pipe_inode)) {
@@ -338,15 +345,49 @@ inline void reap_untold(const std::vector<pid_t>& before, ino_t pipe_inode) {
     }
 }
 
-/// Pins a process that is the caller's child: a pid that a message names may be anybody's.
-[[nodiscard]] inline auto open_child(pid_t pid) noexcept -> Result<PidFd> {
-    auto child = PidFd::open(pid);
+/// Pins a process that is the caller's child, and none of those `before`: what a message names may
+/// be anybody's. `told` is the pidfd that came with the pid, if there was one. One that has ended
+/// is nobody's to be harmed: it was the caller's, who has its children reaped as they end.
+[[nodiscard]] inline auto open_child(pid_t pid, OwnedFd told,
+                                     const std::vector<pid_t>& before) noexcept -> Result<PidFd> {
+    auto child = told.ok() ? Result<PidFd>{PidFd{std::move(told), pid}} : PidFd::open(pid);
+    if (!child) {
+        return child;
+    }
     siginfo_t info{};
-    if (child && call(SYS_waitid, p_pidfd, child->fd().get(), &info,
-                      WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr) < 0) {
+    const long is_child = call(SYS_waitid, p_pidfd, child->fd().get(), &info,
+                               WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
+    pollfd entry{child->fd().get(), POLLIN, 0};
+    const timespec at_once{};
+    if (has(before, pid)) {
+        return broken("reply", "names a process that was there before");
+    }
+    if (is_child < 0 &&
+        (is_child != -ECHILD || call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) != 1)) {
         return broken("reply", "names a process that is no child of the supervisor");
     }
     return child;
+}
+
+/// Reads from a stream, and a descriptor if one comes along. recvmsg(2).
+[[nodiscard]] inline auto receive_with_descriptor(BorrowedFd socket, std::span<char> into,
+                                                  OwnedFd& descriptor) noexcept -> long {
+    iovec payload{into.data(), into.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr header{};
+    header.msg_iov = &payload;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    const long count = call(SYS_recvmsg, socket.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    const cmsghdr* const part = count > 0 ? CMSG_FIRSTHDR(&header) : nullptr;
+    if (part != nullptr && part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS &&
+        part->cmsg_len == CMSG_LEN(sizeof(int))) {
+        int number = -1;
+        std::memcpy(&number, CMSG_DATA(part), sizeof number);
+        descriptor.reset(number);
+    }
+    return count;
 }
 
 /// The talk with an embedding program that was started.
@@ -363,6 +404,7 @@ class Conversation {
     OwnedFd log;           ///< the end of the log pipe that is read
     ino_t program_end = 0; ///< the inode of the program's end of the init pipe
     std::optional<PidFd> joiner;
+    OwnedFd child; ///< the pidfd that came with the reply
 
     /// Until the child's pid is there, and the joiner has ended well.
     [[nodiscard]] auto run() -> Result<pid_t> {
@@ -449,7 +491,7 @@ class Conversation {
         const std::string_view seen{part.data(), static_cast<std::size_t>(count)};
         const std::size_t end = seen.find('\n');
         const std::size_t wanted = end == std::string_view::npos ? seen.size() : end + 1;
-        count = call(SYS_recvfrom, pipe.get(), part.data(), wanted, MSG_DONTWAIT, nullptr, nullptr);
+        count = receive_with_descriptor(pipe, std::span{part}.first(wanted), child);
         reply_.append(part.data(), static_cast<std::size_t>(std::max(count, 0L)));
         closed_ = closed_ || reply_.size() > line_capacity;
     }
@@ -674,7 +716,7 @@ class ProgramStart {
         return tl::unexpected<Error>{done.error()};
     }
     const Result<pid_t> pid = talk.run();
-    auto child = detail::open_child(talk.reply_pid());
+    auto child = detail::open_child(talk.reply_pid(), std::move(talk.child), before);
     if (pid && child) {
         return Embedded{*std::move(child), std::move(talk.pipe)};
     }
