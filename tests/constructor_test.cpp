@@ -1103,7 +1103,37 @@ TEST_CASE("supervise: a reply that names somebody else's process harms nobody") 
     ::unlink(script.c_str());
 }
 
+TEST_CASE("supervise: variables of who started the supervisor are not the program's") {
+    const support::NothingLeft nothing_left;
+    const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();
+    for (const char* const stale :
+         {"_LIBCONTAINER_INITPIPE=99", "_LIBCONTAINER_LOGPIPE=99", "_LIBCONTAINER_LOGLEVEL=none",
+          "_LIBCONTAINER_MOUNT_FDS=[99]", "_LIBCONTAINER_INITPID=1"}) {
+        CAPTURE(stale);
+        auto options = probe_options(Dialect::runc_1_1);
+        options.environment.insert(options.environment.begin(), stale);
+        CHECK(exits_with_7(supervised(plan, options)));
+    }
+    const support::Container container{Kind::net | Kind::ipc};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    auto options = probe_options(Dialect::environment);
+    options.environment.emplace_back("_LIBCONTAINER_CONSOLE_PATH=/dev/null");
+    options.environment.insert(options.environment.begin(), "_LIBCONTAINER_INITPID=1");
+    CHECK(exits_with_7(supervised(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds), options)));
+}
+
 TEST_CASE("supervise: in a process that ignores SIGCHLD, or reaps every child") {
+    const pid_t reaped = ::fork();
+    if (reaped == 0) {
+        ::_exit(0);
+    }
+    const auto dead = nsjoin::PidFd::open(reaped);
+    REQUIRE(dead);
+    support::wait_for(reaped);
+    if (!dead->wait()) {
+        support::skip("PIDFD_GET_INFO has no exit code before Linux 6.15");
+        return;
+    }
     const auto options = probe_options(Dialect::runc_1_1);
     const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();
     for (const bool ignores : {true, false}) {

@@ -37,8 +37,9 @@ struct ConstructorOptions {
     /// Execute the program again from where nobody can write it, before anything is joined, so that
     /// the host's file can't be overwritten through /proc/PID/exe (CVE-2019-5736): from a read-only
     /// mount that is in no mount namespace (Linux 5.12, with CAP_SYS_ADMIN), else from a copy in
-    /// memory. /proc/self/exe then reads "/", or "/memfd:nsjoin (deleted)". If nothing is said, as
-    /// the dialect has it: runc_1_1 does.
+    /// memory. /proc/self/exe then reads "/", or "/memfd:nsjoin (deleted)", so that the dynamic
+    /// linker finds no library by $ORIGIN. If nothing is said, as the dialect has it: runc_1_1
+    /// does. A supervisor can start the program sealed, which spares it the second start.
     std::optional<bool> seal{};
 
     /// How long it may take until the message is read and the child is ready; zero: as long as the

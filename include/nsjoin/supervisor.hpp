@@ -43,7 +43,7 @@ struct SupervisorOptions {
     Dialect dialect = Dialect::runc_1_2;         ///< the one that its constructor speaks
     std::string program = "/proc/self/exe";      ///< its path
     std::vector<std::string> arguments{"embed"}; ///< all of them, its name the first
-    std::vector<std::string> environment{};      ///< all of it, as NAME=VALUE
+    std::vector<std::string> environment{};      ///< NAME=VALUE; _LIBCONTAINER_* are set anew
     LogLevel log_level = LogLevel::warning;      ///< the least important that is wanted
     Duration deadline{};                         ///< until the child is ready; zero: none
 
@@ -618,11 +618,31 @@ class ProgramStart {
     bool ok_ = false;
 };
 
+/// Whether the variable is one of those that the dialects use. Of two with one name, the program
+/// would take the first.
+[[nodiscard]] inline auto is_reserved(std::string_view variable) noexcept -> bool {
+    constexpr std::array<std::string_view, 6> names{
+        "_LIBCONTAINER_INITPIPE",     "_LIBCONTAINER_INITPID",  "_LIBCONTAINER_LOGPIPE",
+        "_LIBCONTAINER_CONSOLE_PATH", "_LIBCONTAINER_LOGLEVEL", "_LIBCONTAINER_MOUNT_FDS"};
+    const std::string_view name = take_until(variable, '=');
+    for (const std::string_view reserved : names) {
+        if (name == reserved) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /// The variables of the dialect, beside those of the options.
 [[nodiscard]] inline auto environment_of(const SupervisorOptions& options, const Draft& plan,
                                          const MessageOfPlan& message, int pipe, int log)
     -> std::vector<std::string> {
-    std::vector<std::string> variables = options.environment;
+    std::vector<std::string> variables;
+    for (const std::string& variable : options.environment) {
+        if (!is_reserved(variable)) { // those are of who started the supervisor
+            variables.push_back(variable);
+        }
+    }
     variables.push_back("_LIBCONTAINER_INITPIPE=" + std::to_string(pipe));
     variables.push_back("_LIBCONTAINER_LOGPIPE=" + std::to_string(log));
     variables.push_back("_LIBCONTAINER_LOGLEVEL=" +
