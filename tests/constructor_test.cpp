@@ -1103,6 +1103,41 @@ TEST_CASE("supervise: a reply that names somebody else's process harms nobody") 
     ::unlink(script.c_str());
 }
 
+TEST_CASE("supervise: no system call that a filter denies makes it hang, or leaves a process") {
+    const auto plan = nsjoin::JoinPlan{}
+                          .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})
+                          .create<Kind::mount, Kind::pid>()
+                          .build();
+    constexpr int clone3 = 435;
+    for (const int number : {SYS_setns,      SYS_setsid,           SYS_setresuid,
+                             SYS_setresgid,  SYS_setgroups,        SYS_unshare,
+                             clone3,         SYS_socketpair,       SYS_prctl,
+                             SYS_pidfd_open, SYS_sendmsg,          SYS_recvmsg,
+                             SYS_sendto,     SYS_recvfrom,         SYS_getpid,
+                             SYS_readlinkat, SYS_fstatfs,          SYS_ppoll,
+                             SYS_pipe2,      SYS_getresuid,        SYS_getgroups,
+                             SYS_fcntl,      SYS_pidfd_send_signal}) {
+        for (const int code : {EPERM, ENOSYS}) {
+            CAPTURE(number);
+            CAPTURE(code);
+            CHECK(support::run_in_child([&] {
+                      ::alarm(20);
+                      CHILD_CHECK(support::deny_syscall(number, code));
+                      const auto embedded =
+                          nsjoin::supervise(plan, probe_options(Dialect::runc_1_1));
+                      if (embedded) {
+                          int status = 0;
+                          CHILD_CHECK(::waitpid(embedded->child.pid(), &status, 0) > 0);
+                          CHILD_CHECK(WEXITSTATUS(status) == 7);
+                      }
+                      CHILD_CHECK(::waitpid(-1, nullptr, WNOHANG | __WALL) == -1);
+                      CHILD_CHECK(errno == ECHILD);
+                      return 0;
+                  }) == 0);
+        }
+    }
+}
+
 TEST_CASE("supervise: variables of who started the supervisor are not the program's") {
     const support::NothingLeft nothing_left;
     const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();

@@ -492,6 +492,10 @@ class Conversation {
         const std::size_t end = seen.find('\n');
         const std::size_t wanted = end == std::string_view::npos ? seen.size() : end + 1;
         count = receive_with_descriptor(pipe, std::span{part}.first(wanted), child);
+        if (count < 0) { // a seccomp filter: the reply itself is enough
+            count =
+                call(SYS_recvfrom, pipe.get(), part.data(), wanted, MSG_DONTWAIT, nullptr, nullptr);
+        }
         reply_.append(part.data(), static_cast<std::size_t>(std::max(count, 0L)));
         closed_ = closed_ || reply_.size() > line_capacity;
     }
@@ -600,7 +604,12 @@ class ProgramStart {
         if (code != 0) {
             return fail(Step::start_program, code, options.program);
         }
-        return PidFd::open(pid);
+        auto program = PidFd::open(pid);
+        if (!program) { // it is not waited for yet, so that the number is its own
+            (void)call(SYS_kill, pid, SIGKILL);
+            (void)call_again(SYS_wait4, pid, nullptr, wait_all, nullptr);
+        }
+        return program;
     }
 
   private:
