@@ -30,6 +30,7 @@ static auto outside(const char* pid, int argc, char** argv) -> int {
     }
     nsjoin::SupervisorOptions options;
     options.dialect = nsjoin::Dialect::runc_1_2;
+    options.seal = true; // as the constructor's
     options.arguments.assign(argv, argv + argc);
     for (char** variable = environ; *variable != nullptr; ++variable) {
         options.environment.emplace_back(*variable);

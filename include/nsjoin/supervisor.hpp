@@ -692,10 +692,16 @@ class ProgramStart {
     ProgramStart start;
     start.inherit(pipe->second, pipe->second.get());
     start.inherit(log->write_end, log->write_end.get());
-    SmallPath path{"/proc/self/fd/"};
-    auto joiner = start.run(
-        options, sealed.ok() ? path.append(sealed.get()).c_str() : options.program.c_str(),
-        environment_of(options, plan, message, pipe->second.get(), log->write_end.get()));
+    const std::vector<std::string> variables =
+        environment_of(options, plan, message, pipe->second.get(), log->write_end.get());
+    auto joiner = Result<PidFd>{fail(Step::start_program, ENOEXEC)};
+    if (sealed.ok()) {
+        joiner =
+            start.run(options, SmallPath{"/proc/self/fd/"}.append(sealed.get()).c_str(), variables);
+    }
+    if (!joiner) { // also where a security module wants to see a path
+        joiner = start.run(options, options.program.c_str(), variables);
+    }
     if (!joiner) {
         return tl::unexpected<Error>{joiner.error()};
     }

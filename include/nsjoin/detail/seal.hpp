@@ -202,14 +202,16 @@ struct MountAttributes {
 /// A file without a name, for kernels without memfd_create and for sysctls that forbid to execute
 /// one. Only a descriptor that can't write may be open when it is executed.
 [[nodiscard]] inline auto copy_to_nameless_file(BorrowedFd executable) noexcept -> Result<OwnedFd> {
+    long result = -ENOENT;
     for (const char* directory : {"/dev/shm", "/tmp", "/var/tmp", "/run"}) {
-        const OwnedFd file{static_cast<int>(
-            call_again(SYS_openat, AT_FDCWD, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0500))};
-        if (file.ok() && copy_file(executable, file) == 0) {
+        result = call_again(SYS_openat, AT_FDCWD, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0500);
+        const OwnedFd file{static_cast<int>(result)};
+        result = file.ok() ? copy_file(executable, file) : result;
+        if (result == 0) {
             return reopen(Step::seal_executable, file, O_RDONLY, directory);
         }
     }
-    return fail(Step::seal_executable, ENOENT, "no directory for a copy");
+    return seal_error(result, "no directory for a copy");
 }
 
 [[nodiscard]] inline auto sealed_copy(BorrowedFd executable) noexcept -> Result<OwnedFd> {
