@@ -753,6 +753,24 @@ TEST_CASE("the executable is sealed once, with arguments and environment kept") 
               "exe " + support::built("embed_probe")));
 }
 
+TEST_CASE("a copy is made where there is room for it, and where it can be executed") {
+    const support::NothingLeft nothing_left;
+    const auto beside = [](unsigned long flags, const char* size) {
+        CHILD_CHECK(::unshare(CLONE_NEWNS) == 0);
+        CHILD_CHECK(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+        CHILD_CHECK(::mount("small", "/dev/shm", "tmpfs", flags, size) == 0);
+        CHILD_CHECK(only(Seal::file));
+        HandSupervisor supervisor;
+        supervisor.environment = {"PROBE_DIALECT=runc-1.1"};
+        const Embedding ran = supervisor.run(simple(new_net));
+        CHILD_CHECK(ended_well(ran));
+        CHILD_CHECK(has(ran.output, "exe /tmp/#"));
+        return 0;
+    };
+    CHECK(support::run_in_child([&] { return beside(0, "size=16k"); }) == 0);
+    CHECK(support::run_in_child([&] { return beside(MS_NOEXEC, "size=64m"); }) == 0);
+}
+
 TEST_CASE("a read-only mount that somebody can make writable is no seal") {
     const support::NothingLeft nothing_left;
     CHECK(support::run_in_child([] {

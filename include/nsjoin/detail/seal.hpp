@@ -49,6 +49,7 @@ inline constexpr long sys_mount_setattr = 442;
 inline constexpr unsigned open_tree_clone = 1;
 inline constexpr std::uint64_t mount_attr_read_only = 1;
 inline constexpr long statfs_read_only = 1; // ST_RDONLY
+inline constexpr long statfs_no_exec = 8;   // ST_NOEXEC
 
 inline constexpr const char* own_executable = "self/exe"; ///< in /proc
 
@@ -70,11 +71,11 @@ struct MountAttributes {
     return call(sys_mount_setattr, mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes);
 }
 
-/// Whether the file is on a mount, or on a file system, that is read-only.
-[[nodiscard]] inline auto is_read_only(BorrowedFd file) noexcept -> bool {
+/// Whether the file is on a mount, or on a file system, with that flag.
+[[nodiscard]] inline auto is_mounted(BorrowedFd file, long flag) noexcept -> bool {
     struct statfs about {};
 
-    return ::fstatfs(file.get(), &about) == 0 && (about.f_flags & statfs_read_only) != 0;
+    return ::fstatfs(file.get(), &about) == 0 && (about.f_flags & flag) != 0;
 }
 
 /// Whether the executable, to which `link` leads in /proc, is on a read-only mount that nobody can
@@ -86,7 +87,7 @@ struct MountAttributes {
     // A file is at "/" only as the root of a mount that is not attached anywhere.
     std::array<char, 2> path{};
     const long length = call(SYS_readlinkat, proc.get(), link, path.data(), path.size());
-    if (length != 1 || path.front() != '/' || !is_read_only(executable)) {
+    if (length != 1 || path.front() != '/' || !is_mounted(executable, statfs_read_only)) {
         return false;
     }
     // EINVAL: in no namespace. One whose descriptor somebody holds can still be changed; this does
@@ -128,7 +129,7 @@ struct MountAttributes {
 [[nodiscard]] inline auto make_sealed_mount(int directory, const char* path) noexcept -> OwnedFd {
     OwnedFd mount{static_cast<int>(
         call(sys_open_tree, directory, path, open_tree_clone | unsigned{O_CLOEXEC}))};
-    if (!mount.ok() || set_read_only(mount) != 0 || !is_read_only(mount)) {
+    if (!mount.ok() || set_read_only(mount) != 0 || !is_mounted(mount, statfs_read_only)) {
         return {};
     }
     return mount;
@@ -189,8 +190,9 @@ struct MountAttributes {
         return -errno;
     }
     auto left = static_cast<std::size_t>(about.st_size);
+    long offset = 0; // the file's own is past what an earlier copy took
     while (left != 0) {
-        const long sent = call_again(SYS_sendfile, to.get(), from.get(), nullptr, left);
+        const long sent = call_again(SYS_sendfile, to.get(), from.get(), &offset, left);
         if (sent <= 0) {
             return sent == 0 ? -EIO : sent;
         }
@@ -206,7 +208,9 @@ struct MountAttributes {
     for (const char* directory : {"/dev/shm", "/tmp", "/var/tmp", "/run"}) {
         result = call_again(SYS_openat, AT_FDCWD, directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0500);
         const OwnedFd file{static_cast<int>(result)};
-        result = file.ok() ? copy_file(executable, file) : result;
+        if (file.ok()) {
+            result = is_mounted(file, statfs_no_exec) ? -EACCES : copy_file(executable, file);
+        }
         if (result == 0) {
             return reopen(Step::seal_executable, file, O_RDONLY, directory);
         }
