@@ -1270,4 +1270,13 @@ TEST_CASE("supervisor, joiner or child is killed at any system call") {
     auto sealed = probe_options(Dialect::runc_1_1);
     sealed.environment.front() = "PROBE_SEAL=yes";
     CHECK(kill_everywhere(plan, sealed, 3) == 0);
+    // With the opener of mount sources, a process more.
+    const std::array<nsjoin::MountSource, 2> sources{{{"/etc/passwd", 30}, {"/etc/group", 31}}};
+    nsjoin::Draft draft;
+    draft.created = Kind::user | Kind::mount | Kind::pid;
+    draft.maps.emplace(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}});
+    draft.mount_sources.list = sources;
+    const auto opening = nsjoin::Plan::from(draft);
+    REQUIRE(opening);
+    CHECK(kill_everywhere(*opening, probe_options(Dialect::runc_1_1), 3) == 0);
 }
