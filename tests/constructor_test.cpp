@@ -1097,6 +1097,9 @@ TEST_CASE("supervise: programs that are not what they should be") {
                               Step::start_program, Reason::bad_message));
     CHECK(support::fails_with(supervised(plan, probe_options(Dialect::environment)),
                               Step::start_program, Reason::bad_message));
+    const nsjoin::NewUser half{.uids = {{0, 0, 1}}, .gids = nsjoin::IdMap::none()};
+    CHECK(support::fails_with(supervised(nsjoin::JoinPlan{}.create(half), options),
+                              Step::start_program, Reason::bad_message));
 }
 
 TEST_CASE("supervise: a reply that names somebody else's process harms nobody") {

@@ -221,6 +221,9 @@ class MessageOfPlan {
             (!single_target(plan).ok() || plan.joined() != KindSet{all_kinds})) {
             return cannot_say("joins", "the dialect joins every kind of one target");
         }
+        if (plan.maps && (plan.maps->uids.empty() || plan.maps->gids.empty())) {
+            return cannot_say("id maps", "a supervisor tells both of them or none");
+        }
         if (plan.maps && dialect == Dialect::runc_2016 && plan.maps->setgroups == Setgroups::deny) {
             return cannot_say("setgroups", "the dialect can't deny it");
         }
