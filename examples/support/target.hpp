@@ -75,8 +75,7 @@ namespace examples {
 class Target {
   public:
     /// Pins the process, or dies. With `inode`, makes sure that it is the one that was meant.
-    explicit Target(pid_t pid, std::optional<std::uint64_t> inode)
-        : pidfd_{take(pin_target(pid))} {
+    explicit Target(pid_t pid, std::optional<std::uint64_t> inode) : pidfd_{take(pin_target(pid))} {
         struct stat about {};
 
         if (inode && (fstat(pidfd_.fd().get(), &about) != 0 || about.st_ino != *inode)) {
