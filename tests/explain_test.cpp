@@ -304,7 +304,7 @@ auto libc_name(int) -> const char* {
 
 TEST_CASE("an errno that means the same everywhere has a reason at every step") {
     for (const nsjoin::StepFacts& row : nsjoin::step_table) {
-        for (const int code : {EMFILE, ENFILE, EROFS, ENOENT, ENOMEM, EACCES}) {
+        for (const int code : {EBADF, EMFILE, ENFILE, EROFS, ENOENT, ENOTDIR, ENOMEM, EACCES}) {
             const std::string text =
                 nsjoin::explain(nsjoin::Error{row.step, nsjoin::Reason::system, code, {}});
             CAPTURE(text);

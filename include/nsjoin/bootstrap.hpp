@@ -837,7 +837,7 @@ class Array {
     explicit Array(std::size_t size) noexcept : size_{size} {
         void* const pages =
             ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        expect(pages != MAP_FAILED); // NOLINT(*-cast,performance-no-int-to-ptr)
+        expect(pages != MAP_FAILED, "out of memory"); // NOLINT(*-cast,performance-no-int-to-ptr)
         data_ = static_cast<T*>(pages);
     }
 
@@ -875,7 +875,7 @@ class PathText {
   public:
     /// Precondition: it is no longer than check_path() lets it be.
     explicit PathText(std::string_view path) noexcept {
-        expect(path.size() < text_.size());
+        expect(path.size() < text_.size(), "a path is longer than it can be");
         std::memcpy(text_.data(), path.data(), path.size());
     }
 

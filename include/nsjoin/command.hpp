@@ -23,7 +23,7 @@ class Program {
     /// The program at this path, which is looked up inside: in the joined mount namespace, under
     /// the plan's root, from its working directory, with the child's ids. execve(2).
     [[nodiscard]] static constexpr auto at(const char* path) noexcept -> Program {
-        detail::expect(path != nullptr);
+        detail::expect(path != nullptr, "Program::at() needs a path, not a null pointer");
         return Program{path, std::nullopt, {}};
     }
 
@@ -32,7 +32,7 @@ class Program {
     /// without a format that the kernel knows is ENOEXEC, and no shell's script.
     [[nodiscard]] static constexpr auto in_path(const char* name, std::string_view list) noexcept
         -> Program {
-        detail::expect(name != nullptr);
+        detail::expect(name != nullptr, "Program::in_path() needs a name, not a null pointer");
         return Program{name, list, {}};
     }
 
@@ -67,13 +67,13 @@ class Program {
 /// A list of texts as execve(2) takes it: ended by a null pointer. Borrows the list and the texts.
 class WordList {
   public:
-    WordList() = delete;
+    WordList() = delete; // nsjoin: a Command needs its arguments, the program's name first
     WordList(std::nullptr_t) = delete; // NOLINT(google-explicit-constructor,hicpp-*)
 
     /// What main() gets, or a part of it; ended by a null pointer.
     // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
     constexpr WordList(const char* const* words) noexcept : words_{words} {
-        detail::expect(words != nullptr);
+        detail::expect(words != nullptr, "a list of words is no null pointer, it ends with one");
     }
 
     /// An array whose last element is the null pointer; without one the program ends.
@@ -81,11 +81,12 @@ class WordList {
     // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
     constexpr WordList(const std::array<const char*, N>& words) noexcept : words_{words.data()} {
         static_assert(N != 0, "nsjoin: a list of words ends with a null pointer");
-        detail::expect(words[N - 1] == nullptr);
+        detail::expect(words[N - 1] == nullptr, "a list of words ends with a null pointer");
     }
 
     template <std::size_t N>
-    WordList(const std::array<const char*, N>&&) = delete; // NOLINT(google-*,hicpp-*)
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions)
+    WordList(const std::array<const char*, N>&&) = delete; // nsjoin: keep the array in a variable
 
     [[nodiscard]] constexpr auto get() const noexcept -> const char* const* { return words_; }
 

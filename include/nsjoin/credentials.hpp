@@ -26,7 +26,7 @@ class GidList { // NOLINT(*-special-member-functions): assigns from either
     explicit GidList(std::span<const gid_t> ids) noexcept : size_{ids.size()} {
         if (size_ != 0) {
             ids_ = static_cast<gid_t*>(std::calloc(size_, sizeof(gid_t))); // NOLINT(*-malloc)
-            expect(ids_ != nullptr);
+            expect(ids_ != nullptr, "out of memory");
             std::memcpy(ids_, ids.data(), ids.size_bytes());
         }
     }

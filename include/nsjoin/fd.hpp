@@ -85,7 +85,7 @@ class [[nodiscard]] OwnedFd {
 
     /// Closes what is owned, then owns `fd`.
     void reset(int fd = -1) noexcept {
-        detail::expect(fd == -1 || fd != fd_);
+        detail::expect(fd == -1 || fd != fd_, "a descriptor is owned twice");
         if (fd_ >= 0) {
             const detail::ErrnoKeeper keep_errno;
             detail::close_once(fd_);

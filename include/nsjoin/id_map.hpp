@@ -47,7 +47,8 @@ template <typename Element>
 /// Not constexpr: a broken map in a constant expression does not compile, and the compiler's
 /// message shows this name. At run time it ends the program, as every broken precondition does.
 inline void id_map_is_empty_or_has_an_empty_overlapping_or_overflowing_extent() noexcept {
-    expect(false);
+    expect(false, "an id map is empty, or has an empty, overlapping or overflowing extent: "
+                  "IdMap::from() says which");
 }
 
 [[nodiscard]] constexpr auto overlap(std::uint32_t a, std::uint32_t a_count, std::uint32_t b,
@@ -98,8 +99,9 @@ inline void id_map_is_empty_or_has_an_empty_overlapping_or_overflowing_extent() 
 /// two that share an id inside or outside; or none(). A value; usable in constant expressions.
 class IdMap {
   public:
-    /// A map in the program's text. Precondition: no rule is broken; in a constant expression a
-    /// broken map does not compile. Maps that come from outside go through from().
+    /// A map in the program's text. Precondition: no rule is broken; a constexpr map that breaks
+    /// one does not compile, any other ends the program. Maps that come from outside go through
+    /// from().
     constexpr IdMap(std::initializer_list<IdExtent> extents) {
         Subject subject;
         if (detail::broken_rule({extents.begin(), extents.size()}, subject) != Reason::system) {

@@ -161,14 +161,18 @@ class [[nodiscard]] Visit {
     Visit(const Visit&) = delete;
     auto operator=(const Visit&) -> Visit& = delete;
 
-    ~Visit() { detail::expect(end().has_value()); }
+    ~Visit() {
+        detail::expect(end().has_value(), "the thread can't go back where it came from: a Visit's "
+                                          "end() returns the error");
+    }
 
     /// Goes back. setns(2). Errors: those of setns(2); the visit is over in the kinds that worked.
     [[nodiscard]] auto end() noexcept -> Result<void> {
         if (left_.empty()) {
             return {};
         }
-        detail::expect(thread_ == &detail::thread_marker);
+        detail::expect(thread_ == &detail::thread_marker,
+                       "a Visit ends in the thread that it began in");
         Result<void> done = home_->go_back(left_);
         left_ = {};
         return done;
@@ -241,7 +245,7 @@ template <Kind... Ks>
 }
 
 template <typename Space, Kind... Ks>
-void join_here(const Home<Ks...>&& home, const Space& space) = delete;
+void join_here(const Home<Ks...>&& home, const Space& space) = delete; // nsjoin: keep the Home
 
 namespace detail {
 

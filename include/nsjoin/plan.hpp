@@ -92,7 +92,7 @@ enum class ChildOf : std::uint8_t {
 /// Which plans a function is compiled for. A JoinPlan's type says it.
 enum class Scope : std::uint8_t {
     joining,    ///< those that join other kinds than time, and say nothing else but ids
-    everything, ///< all
+    everything, ///< all; what a function is compiled for if nothing is said
 };
 
 /// Where a joined namespace comes from.
@@ -170,7 +170,7 @@ struct Draft {
         return join_from(space.kind(), {JoinSource::From::namespace_fd, space.fd(), 0});
     }
 
-    void join(const AnyNamespaceFd&&) = delete;
+    void join(const AnyNamespaceFd&&) = delete; // nsjoin: keep it in a variable
 
     /// Joins those namespaces of the target that differ from the caller's.
     auto join(const PidFd& target, KindSet wanted) -> Draft& {
@@ -180,7 +180,7 @@ struct Draft {
         return *this;
     }
 
-    void join(const PidFd&&, KindSet) = delete;
+    void join(const PidFd&&, KindSet) = delete; // nsjoin: keep it in a variable
 
     /// The kinds that are joined.
     [[nodiscard]] auto joined() const noexcept -> KindSet {
@@ -409,7 +409,34 @@ class [[nodiscard]] JoinPlan {
     }
 
     template <Kind K>
-    void join(const NamespaceFd<K>&& space) const = delete;
+    void join(const NamespaceFd<K>&&) const = delete; // nsjoin: keep it in a variable
+
+    /// Does not compile: the namespace or target is not there if the Result is an error.
+    template <typename T, typename... Rest>
+    void join(const Result<T>& result, const Rest&... rest) const {
+        static_assert(std::same_as<T, void>,
+                      "nsjoin: this is a Result: look whether it is an error, then give *result");
+        (void)result, ((void)rest, ...);
+    }
+
+    /// Does not compile: a pid can be another process's by now.
+    template <std::integral Pid, typename... Rest>
+    void join(Pid pid, const Rest&... rest) const {
+        static_assert(std::same_as<Pid, void>,
+                      "nsjoin: a plan joins a process that is pinned: PidFd::open(pid) first");
+        (void)pid, ((void)rest, ...);
+    }
+
+    /// Does not compile: the type of a KindSet does not say the kinds.
+    template <typename Set>
+
+    requires(std::convertible_to<Set, KindSet> &&
+             !requires { Set::set; }) void join(const PidFd& target, Set set) const {
+        static_assert(std::same_as<Set, void>,
+                      "nsjoin: name the kinds in the type: kinds<Kind::net, Kind::mount>; or use a "
+                      "Draft");
+        (void)target, (void)set;
+    }
 
     /// As join(space), saying the kind: a descriptor of another kind does not compile.
     template <Kind Wanted, Kind Given>
@@ -438,7 +465,7 @@ class [[nodiscard]] JoinPlan {
     }
 
     template <Kind... Ks>
-    void join(const PidFd&& target, Kinds<Ks...> wanted) const = delete;
+    void join(const PidFd&&, Kinds<Ks...>) const = delete; // nsjoin: keep the PidFd in a variable
 
     /// Creates namespaces of those kinds, inside the created or joined user namespace if there is
     /// one. A user namespace stays unmapped if map_ids() does not follow.
@@ -505,12 +532,15 @@ class [[nodiscard]] JoinPlan {
         });
     }
 
-    /// The child's root directory. chroot(2).
+    /// The child's root directory, which is its working directory too if working_directory() does
+    /// not follow. Borrowed: keep it open until the call has returned in the caller. chroot(2).
+    /// Errors: ENOTDIR; EPERM without CAP_SYS_CHROOT.
     [[nodiscard]] auto root(BorrowedFd directory) const {
         return say<detail::said_root>([directory](Draft& draft) { draft.root = directory; });
     }
 
-    /// The child's working directory, which must be inside its root.
+    /// The child's working directory. Borrowed, as root(). fchdir(2). Errors: ENOTDIR; EACCES;
+    /// outside_root if it is not inside its root (CVE-2024-21626).
     [[nodiscard]] auto working_directory(BorrowedFd directory) const {
         return say<detail::said_directory>(
             [directory](Draft& draft) { draft.working_directory = directory; });

@@ -1,4 +1,4 @@
-// expect: deleted
+// expect: nsjoin: keep the array in a variable
 #include <nsjoin/spawn.hpp>
 
 #include <array>

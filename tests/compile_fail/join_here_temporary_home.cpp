@@ -1,4 +1,4 @@
-// expect: deleted
+// expect: nsjoin: keep the Home
 #include <nsjoin/join_here.hpp>
 
 using nsjoin::Kind;

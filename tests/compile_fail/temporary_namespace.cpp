@@ -1,4 +1,4 @@
-// expect: deleted
+// expect: nsjoin: keep it in a variable
 #include <nsjoin/plan.hpp>
 
 using nsjoin::Kind;

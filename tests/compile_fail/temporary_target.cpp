@@ -1,4 +1,4 @@
-// expect: deleted
+// expect: nsjoin: keep the PidFd in a variable
 #include <nsjoin/plan.hpp>
 
 using nsjoin::Kind;

@@ -3,14 +3,28 @@
 #define NSJOIN_DETAIL_CONTRACT_HPP
 
 #include <cstdlib>
+#include <string_view>
+#include <unistd.h>
 
 namespace nsjoin::detail {
 
+/// Ends the program, with a line on standard error that says what was broken.
+[[noreturn, gnu::cold]] inline void give_up(std::string_view why) noexcept {
+    for (const std::string_view part :
+         {std::string_view{"nsjoin: "}, why, std::string_view{"\n"}}) {
+        if (::write(STDERR_FILENO, part.data(), part.size()) < 0) {
+            break;
+        }
+    }
+    std::abort();
+}
+
 /// GSL's Expects for the rooms below the constructor: ends the program if the precondition is
-/// broken, without std::terminate, which a program linked as C or Go does not have.
-constexpr void expect(bool precondition) noexcept {
+/// broken, without std::terminate, which a program linked as C or Go does not have. `rule` is what
+/// it says then.
+constexpr void expect(bool precondition, std::string_view rule) noexcept {
     if (!precondition) {
-        std::abort();
+        give_up(rule);
     }
 }
 

@@ -25,7 +25,7 @@ class SmallPath {
     explicit SmallPath(std::string_view text) noexcept { append(text); }
 
     auto append(std::string_view text) noexcept -> SmallPath& {
-        expect(text.size() < text_.size() - length_);
+        expect(text.size() < text_.size() - length_, "a path in /proc is longer than it can be");
         // Not view::copy(), which refers to the C++ run-time library.
         std::memcpy(text_.data() + length_, text.data(), text.size());
         length_ += text.size();

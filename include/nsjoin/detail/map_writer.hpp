@@ -16,7 +16,7 @@ namespace nsjoin::detail {
 class MapText {
   public:
     void append(std::string_view text) noexcept {
-        expect(length_ + text.size() < text_.size());
+        expect(length_ + text.size() < text_.size(), "an id map is longer than it can be");
         std::memcpy(&text_[length_], text.data(), text.size());
         length_ += text.size();
     }

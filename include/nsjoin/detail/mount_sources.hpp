@@ -63,7 +63,7 @@ template <Scope S>
     }
     for (const MountSource& source : run.plan.mount_sources.list) {
         std::array<char, 4096> path{};
-        expect(source.path.size() < path.size());
+        expect(source.path.size() < path.size(), "a mount source is longer than a path can be");
         std::memcpy(path.data(), source.path.data(), source.path.size());
         const OwnedFd file{static_cast<int>(open_at(AT_FDCWD, path.data(), O_PATH))};
         if (!file.ok()) {

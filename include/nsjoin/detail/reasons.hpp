@@ -138,8 +138,9 @@ namespace nsjoin::detail {
                                 : "";
     case Step::open_namespace:
         return code == EACCES || code == EPERM
-                   ? "needs the right to ptrace the process: the same uid and no lost "
-                     "capabilities, or CAP_SYS_PTRACE over its user namespace"
+                   ? "needs the right to ptrace the process (the same uid and no lost "
+                     "capabilities, or CAP_SYS_PTRACE over its user namespace), or of a path that "
+                     "its directories may be searched"
                : code == ENOENT ? "there is no such file"
                                 : "";
     case Step::set_oom_score_adj:
@@ -171,7 +172,8 @@ namespace nsjoin::detail {
         return code == EPERM ? "needs CAP_SETUID or CAP_SETGID in the user namespace" : "";
     case Step::pin_namespace:
     case Step::unpin_namespace:
-        return code == EPERM    ? "needs CAP_SYS_ADMIN over the caller's mount namespace"
+        return code == EPERM     ? "needs CAP_SYS_ADMIN over the caller's mount namespace"
+               : code == ENOTDIR ? "it is a directory, or a part of the path is none: name a file"
                : code == EINVAL ? "a mount namespace can be pinned only in one that is older, on a "
                                   "mount that is not shared"
                                 : "";
@@ -187,6 +189,26 @@ namespace nsjoin::detail {
                                   "noexec"
                : code == ENOEXEC ? "it is no program: a script needs a #! line"
                                  : "";
+    case Step::go_back:
+        return code == EPERM ? "needs CAP_SYS_ADMIN over the namespace's owner: who could not come "
+                               "back does not leave"
+                             : "";
+    case Step::set_limits:
+        return code == EINVAL ? "there is no such resource, or the soft limit is above the hard one"
+               : code == EPERM ? "to raise a hard limit needs CAP_SYS_RESOURCE in the initial user "
+                                 "namespace"
+                               : "";
+    case Step::send_signal:
+        return code == ESRCH    ? "the process has ended"
+               : code == EINVAL ? "there is no such signal"
+               : code == EPERM  ? "needs the process's uid, or CAP_KILL over its user namespace"
+                                : "";
+    case Step::read_bootstrap:
+        return code == EBADF ? "the supervisor has passed no such descriptor" : "";
+    case Step::start_program:
+        return code == ENOENT ? "there is no such file: give its path, PATH is not searched" : "";
+    case Step::take_mount_sources:
+        return code == ENOENT ? "there is no such file in the new mount namespace" : "";
     case Step::join_here:
         return code == EPERM ? "needs CAP_SYS_ADMIN over the namespace's owner and in the caller's "
                                "user namespace"
@@ -209,6 +231,11 @@ namespace nsjoin::detail {
 /// What an errno means whatever the step.
 [[nodiscard]] constexpr auto general_hint(int code) noexcept -> std::string_view {
     switch (code) {
+    case EBADF:
+        return "the descriptor is not open: a plan and a command only borrow theirs, which stay "
+               "open until the call has returned";
+    case ENOTDIR:
+        return "a part of the path is no directory";
     case EMFILE:
         return "the process has as many descriptors as it may: see RLIMIT_NOFILE";
     case ENFILE:
