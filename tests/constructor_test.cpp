@@ -1027,6 +1027,18 @@ TEST_CASE("what can't be started sealed is not opened, nor touched") {
     ::unlink(script.c_str());
     ::unlink(fifo.c_str());
 
+    // One that changes its rights as it is executed would not, from there.
+    const std::string copy = directory.file("copy");
+    const auto after = [&](const std::string& command) {
+        return std::system(("cp /bin/true " + copy + " && " + command + " " + copy).c_str()) == 0 &&
+               opens(copy);
+    };
+    CHECK(after("true"));
+    CHECK(!after("chmod u+s"));
+    CHECK(!after("chmod g+s"));
+    CHECK(!after("setcap cap_net_raw+ep"));
+    ::unlink(copy.c_str());
+
     const nsjoin::OwnedFd program =
         nsjoin::detail::open_sealed(support::built("embed_probe").c_str());
     REQUIRE(program.ok());

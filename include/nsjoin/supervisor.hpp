@@ -50,7 +50,8 @@ struct SupervisorOptions {
     /// Start the program sealed, so that it need not execute itself again for that, which is half
     /// of the time that it takes. To be set as the program's own option of that name; if nothing is
     /// said, as the dialect has it. Where it can't be done (before Linux 5.12, without
-    /// CAP_SYS_ADMIN, for a script), the program is started by its path, and seals itself.
+    /// CAP_SYS_ADMIN, for a script, or a program that is set-user-ID or has capabilities), the
+    /// program is started by its path, and seals itself.
     std::optional<bool> seal{};
 
     void (*log)(LogLevel level, std::string_view text) = nullptr; ///< gets each line, if not null

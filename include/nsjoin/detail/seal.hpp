@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <utility>
 
 // Keeps the host's executable from being overwritten through /proc/PID/exe by a process inside of
@@ -142,6 +143,14 @@ struct MountAttributes {
            std::string_view{magic.data(), magic.size()} == "\177ELF";
 }
 
+/// Whether executing the file changes ids or gives capabilities. From a mount that is in no
+/// namespace it does neither: who is to lose its rights by that would keep them.
+[[nodiscard]] inline auto changes_rights(BorrowedFd file, const struct stat& about) noexcept
+    -> bool {
+    return (about.st_mode & (S_ISUID | S_ISGID)) != 0 ||
+           ::fgetxattr(file.get(), "security.capability", nullptr, 0) > 0;
+}
+
 /// The program, open on a sealed mount, for who starts it: executed by this descriptor, it finds
 /// itself sealed, and need not execute itself again. The mount is in no namespace already. The
 /// result is not open where that can't be had: the program is then to be executed by its path.
@@ -160,7 +169,7 @@ struct MountAttributes {
     }
     auto program = open_owned(Step::seal_executable, proc->get(), path_of(place).c_str(), O_RDONLY);
     place.reset();
-    if (!program || !is_elf(*program) ||
+    if (!program || !is_elf(*program) || changes_rights(*program, about) ||
         !is_on_sealed_mount(*proc, path_of(*program).c_str(), *program)) {
         return {};
     }
