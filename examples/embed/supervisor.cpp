@@ -3,6 +3,7 @@
 #include <nsjoin/explain.hpp>
 #include <nsjoin/supervisor.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>

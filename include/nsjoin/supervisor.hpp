@@ -9,7 +9,6 @@
 #include <nsjoin/detail/seal.hpp>
 #include <nsjoin/pipe.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -329,8 +328,13 @@ class MessageOfPlan {
     return found;
 }
 
-[[nodiscard]] inline auto has(const std::vector<pid_t>& pids, pid_t pid) noexcept -> bool {
-    return std::find(pids.begin(), pids.end(), pid) != pids.end();
+[[nodiscard]] inline auto is_among(const std::vector<pid_t>& pids, pid_t pid) noexcept -> bool {
+    for (const pid_t each : pids) {
+        if (each == pid) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /// Waits for children that the joiner made (CLONE_PARENT) without telling of them: they are not in
@@ -339,7 +343,7 @@ class MessageOfPlan {
 inline void reap_untold(const std::vector<pid_t>& before, ino_t pipe_inode) {
     for (const pid_t pid : thread_children()) {
         const auto child = PidFd::open(pid);
-        if (has(before, pid) || !child) {
+        if (is_among(before, pid) || !child) {
             continue;
         }
         if (holds_socket(pid, pipe_inode)) {
@@ -363,7 +367,7 @@ inline void reap_untold(const std::vector<pid_t>& before, ino_t pipe_inode) {
                                WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
     pollfd entry{child->fd().get(), POLLIN, 0};
     const timespec at_once{};
-    if (has(before, pid)) {
+    if (is_among(before, pid)) {
         return broken("reply", "names a process that was there before");
     }
     if (is_child < 0 &&
@@ -500,7 +504,7 @@ class Conversation {
             count =
                 call(SYS_recvfrom, pipe.get(), part.data(), wanted, MSG_DONTWAIT, nullptr, nullptr);
         }
-        reply_.append(part.data(), static_cast<std::size_t>(std::max(count, 0L)));
+        reply_.append(part.data(), static_cast<std::size_t>(count > 0 ? count : 0));
         closed_ = closed_ || reply_.size() > line_capacity;
     }
 
@@ -569,7 +573,7 @@ class Conversation {
     while (taken()) {
         const long moved = call(SYS_fcntl, fd.get(), F_DUPFD_CLOEXEC, fd.get() + 1);
         if (moved < 0) {
-            return outcome(Step::duplicate, moved);
+            return fail(Step::duplicate, static_cast<int>(-moved));
         }
         fd.reset(static_cast<int>(moved));
     }
