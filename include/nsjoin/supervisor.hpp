@@ -702,14 +702,13 @@ class ProgramStart {
     start.inherit(log->write_end, log->write_end.get());
     const std::vector<std::string> variables =
         environment_of(options, plan, message, pipe->second.get(), log->write_end.get());
-    auto joiner = Result<PidFd>{fail(Step::start_program, ENOEXEC)};
-    if (sealed.ok()) {
-        joiner =
-            start.run(options, SmallPath{"/proc/self/fd/"}.append(sealed.get()).c_str(), variables);
-    }
-    if (!joiner) { // also where a security module wants to see a path
-        joiner = start.run(options, options.program.c_str(), variables);
-    }
+    auto by_descriptor =
+        sealed.ok() ? start.run(options, SmallPath{"/proc/self/fd/"}.append(sealed.get()).c_str(),
+                                variables)
+                    : Result<PidFd>{fail(Step::start_program, ENOEXEC)};
+    // By its path also where a security module wants to see one.
+    auto joiner = by_descriptor ? std::move(by_descriptor)
+                                : start.run(options, options.program.c_str(), variables);
     if (!joiner) {
         return tl::unexpected<Error>{joiner.error()};
     }
