@@ -8,21 +8,57 @@
 
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <system_error>
 #include <vector>
 
 // What the tests of the bootstrap share: messages made by hand, and a supervisor made by hand.
 
 namespace support {
 
-/// The program `name` that is built beside this one.
+/// A folder that every user can reach, for as long as its process lives.
+class OpenFolder {
+  public:
+    OpenFolder() : path_{std::filesystem::temp_directory_path() / "nsjoin_built.XXXXXX"} {
+        if (::mkdtemp(path_.data()) == nullptr || ::chmod(path_.c_str(), 0755) != 0) {
+            path_.clear();
+        }
+    }
+
+    ~OpenFolder() {
+        if (::getpid() == owner_) { // not in a copy of this process
+            std::error_code ignored;
+            std::filesystem::remove_all(path_, ignored);
+        }
+    }
+
+    OpenFolder(const OpenFolder&) = delete;
+    OpenFolder(OpenFolder&&) = delete;
+    auto operator=(const OpenFolder&) -> OpenFolder& = delete;
+    auto operator=(OpenFolder&&) -> OpenFolder& = delete;
+
+    [[nodiscard]] auto path() const -> const std::string& { return path_; }
+
+  private:
+    std::string path_;
+    pid_t owner_ = ::getpid();
+};
+
+inline const OpenFolder open_folder; // made by the process that ends last, not by a child
+
+/// A copy of the program `name` that is built beside this one: the tree may lie in a home that only
+/// its owner can reach, and some tests run as uid 1000.
 inline auto built(const std::string& name) -> std::string {
-    std::string path(4096, '\0');
-    const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
-    path.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
-    return path.substr(0, path.rfind('/') + 1) + name;
+    const std::string copy = open_folder.path() + "/" + name;
+    if (!std::filesystem::exists(copy)) {
+        const auto self = std::filesystem::read_symlink("/proc/self/exe");
+        std::filesystem::copy_file(self.parent_path() / name, copy);
+    }
+    return copy;
 }
 
 /// A message in the bytes of the wire, by hand: it can be as wrong as one likes.
