@@ -451,7 +451,7 @@ class Constructor {
         const PidFd child{OwnedFd{outcome->pidfd}, outcome->pid};
         // The child's word to go on comes last: it never talks to a supervisor that does not know
         // it yet, and does not outlive a joiner that died before it told.
-        Result<void> done = told_ ? Result<void>{} : tell(child.pid());
+        Result<void> done = told_ ? Result<void>{} : tell(child);
         done = done ? let_go() : done;
         if (!done) {
             (void)child.send_signal(SIGKILL);
@@ -460,17 +460,16 @@ class Constructor {
         return false;
     }
 
-    [[nodiscard]] static auto announce(void* self, pid_t child) noexcept -> Result<void> {
+    [[nodiscard]] static auto announce(void* self, const PidFd& child) noexcept -> Result<void> {
         return static_cast<Constructor*>(self)->tell(child);
     }
 
     /// Replies with the child's pid, and a pidfd beside it, which only supervise() looks for: in a
     /// process that ignores SIGCHLD, or reaps every child, it could come too late to open one.
-    [[nodiscard]] auto tell(pid_t child) noexcept -> Result<void> {
+    [[nodiscard]] auto tell(const PidFd& child) noexcept -> Result<void> {
         told_ = true;
-        const auto text = reply(options_.dialect, child);
-        const OwnedFd pidfd{static_cast<int>(call(SYS_pidfd_open, child, 0U))};
-        const long sent = pidfd.ok() ? send_with_descriptor(pipe_, text.view(), pidfd) : 0;
+        const auto text = reply(options_.dialect, child.pid());
+        const long sent = send_with_descriptor(pipe_, text.view(), child.fd());
         return say(after(text.view(), static_cast<std::size_t>(sent > 0 ? sent : 0)));
     }
 

@@ -368,7 +368,7 @@ template <Scope S>
     }
     // A child that is the first process still has to join.
     if (done && run.options.announce != nullptr && !child_is_first(run.route.joiner)) {
-        done = run.options.announce(run.options.announcer, child.pid());
+        done = run.options.announce(run.options.announcer, child);
     }
     return done ? await_report(run, child) : done;
 }

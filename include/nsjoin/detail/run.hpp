@@ -152,8 +152,8 @@ struct RunOptions {
     bool keep_thread_id = false;
     /// What open_own_proc() gave before, if anything.
     BorrowedFd proc{};
-    /// Gets, if not null, the child's pid when all is joined, before the child is through.
-    Result<void> (*announce)(void* announcer, pid_t child) noexcept = nullptr;
+    /// Gets, if not null, the child when all is joined, before the child is through.
+    Result<void> (*announce)(void* announcer, const PidFd& child) noexcept = nullptr;
     void* announcer = nullptr;
 };
 
