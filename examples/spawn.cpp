@@ -16,9 +16,10 @@ static auto complain(const nsjoin::Error& error) -> int {
 auto main(int argc, char** argv) -> int {
     const bool explains = argc > 1 && argv[1] == std::string_view{"--explain"};
     char** const words = argv + (explains ? 2 : 1);
-    if (argc < (explains ? 4 : 3) || argv[1] == std::string_view{"--help"}) {
-        std::fputs("usage: spawn [--explain] PID COMMAND [ARGUMENT...]\n", stderr);
-        return argc == 2 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (argc < (explains ? 4 : 3)) {
+        const bool asked = argc == 2 && argv[1] == std::string_view{"--help"};
+        std::fputs("usage: spawn [--explain] PID COMMAND [ARGUMENT...]\n", asked ? stdout : stderr);
+        return asked ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     const auto target = nsjoin::PidFd::open(std::atoi(words[0]));
     if (!target) {

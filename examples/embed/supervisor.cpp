@@ -4,8 +4,12 @@
 #include <nsjoin/supervisor.hpp>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <getopt.h>
+#include <optional>
 #include <string_view>
 #include <unistd.h>
 
@@ -17,6 +21,7 @@ static constexpr std::string_view usage =
   --map            map id 0 of the created user namespace to the caller's
   --explain        print the plan, and do nothing
   --debug          print the program's log
+The program is one that embeds the constructor, with the same dialect: supervisor --target PID ./embed PID COMMAND
 )";
 
 static auto complain(const nsjoin::Error& error) -> int {
@@ -61,43 +66,53 @@ void print_log(nsjoin::LogLevel /*level*/, std::string_view text) {
     std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
 }
 
-/// Takes one option off the front of the arguments; false if it is none, or a wrong one.
-auto take_option(Request& request, char**& argument) -> bool {
-    const std::string_view name{*argument++};
-    if (name == "--explain") {
-        return request.explain = true;
+[[noreturn]] void refuse(const char* what, const char* value) {
+    std::fprintf(stderr, "supervisor: %s: %s\n%s", what, value, usage.data());
+    std::exit(EXIT_FAILURE);
+}
+
+void take_target(Request& request, const char* pid) {
+    auto target = nsjoin::PidFd::open(std::atoi(pid));
+    if (!target) {
+        std::exit(complain(target.error()));
     }
-    if (name == "--debug") {
-        request.options.log = print_log;
-        request.options.log_level = nsjoin::LogLevel::debug;
-        return true;
-    }
-    if (name == "--map") {
+    request.target.emplace(*std::move(target));
+    request.draft.join(*request.target, nsjoin::all_kinds);
+}
+
+/// Takes an option, or ends the program.
+void take_option(Request& request, int chosen) {
+    switch (chosen) {
+    case 'd':
+        if (!read_dialect(optarg, request.options.dialect)) {
+            refuse("there is no such dialect", optarg);
+        }
+        break;
+    case 't':
+        take_target(request, optarg);
+        break;
+    case 'c':
+        if (!read_kinds(optarg, request.draft.created)) {
+            refuse("there is no such kind", optarg);
+        }
+        break;
+    case 'm':
         request.draft.maps.emplace(nsjoin::NewUser{*nsjoin::IdMap::single(0, geteuid()),
                                                    *nsjoin::IdMap::single(0, getegid())});
-        return true;
+        break;
+    case 'e':
+        request.explain = true;
+        break;
+    case 'l':
+        request.options.log = print_log;
+        request.options.log_level = nsjoin::LogLevel::debug;
+        break;
+    case 'h':
+        std::fputs(usage.data(), stdout);
+        std::exit(EXIT_SUCCESS);
+    default: // getopt_long(3) has said what is wrong
+        std::exit(EXIT_FAILURE);
     }
-    if (*argument == nullptr) {
-        return false;
-    }
-    const char* const value = *argument++;
-    if (name == "--dialect") {
-        return read_dialect(value, request.options.dialect);
-    }
-    if (name == "--create") {
-        return read_kinds(value, request.draft.created);
-    }
-    if (name == "--target") {
-        auto target = nsjoin::PidFd::open(std::atoi(value));
-        if (target) {
-            request.target.emplace(*std::move(target));
-            request.draft.join(*request.target, nsjoin::all_kinds);
-        } else {
-            complain(target.error());
-        }
-        return request.target.has_value();
-    }
-    return false;
 }
 
 auto run(const Request& request) -> int {
@@ -119,28 +134,26 @@ auto run(const Request& request) -> int {
 
 } // namespace
 
-auto main(int /*argc*/, char** argv) -> int {
+auto main(int argc, char** argv) -> int {
+    const std::array<option, 8> names{{{"dialect", required_argument, nullptr, 'd'},
+                                       {"target", required_argument, nullptr, 't'},
+                                       {"create", required_argument, nullptr, 'c'},
+                                       {"map", no_argument, nullptr, 'm'},
+                                       {"explain", no_argument, nullptr, 'e'},
+                                       {"debug", no_argument, nullptr, 'l'},
+                                       {"help", no_argument, nullptr, 'h'},
+                                       {}}};
     Request request;
-    char** argument = argv + 1;
-    while (*argument != nullptr && std::string_view{*argument}.substr(0, 2) == "--") {
-        if (std::string_view{*argument} == "--help") {
-            std::fputs(usage.data(), stdout);
-            return EXIT_SUCCESS;
-        }
-        if (!take_option(request, argument)) {
-            std::fputs(usage.data(), stderr);
-            return EXIT_FAILURE;
-        }
+    // A program without the constructor, or of another dialect, may never answer.
+    request.options.deadline = std::chrono::seconds{10};
+    for (int chosen = 0; (chosen = getopt_long(argc, argv, "+", names.data(), nullptr)) != -1;) {
+        take_option(request, chosen);
     }
-    if (*argument == nullptr) {
-        std::fputs(usage.data(), stderr);
-        return EXIT_FAILURE;
+    if (optind == argc) {
+        refuse("name the program", "one that embeds the constructor");
     }
-    request.options.program = *argument;
-    request.options.arguments.clear();
-    for (; *argument != nullptr; ++argument) {
-        request.options.arguments.emplace_back(*argument);
-    }
+    request.options.program = argv[optind];
+    request.options.arguments.assign(argv + optind, argv + argc);
     for (char** variable = environ; *variable != nullptr; ++variable) {
         request.options.environment.emplace_back(*variable);
     }

@@ -40,6 +40,9 @@ namespace nsjoin {
         text.append(status.exited() ? " (exit code " : " (signal ");
         text.append(std::to_string(status.exited() ? status.exit_code() : status.signal()));
         text.append(")");
+        if (error.step == Step::start_program) {
+            text.append(": it needs the constructor, of the dialect that it is started with");
+        }
     }
     return text;
 }
