@@ -20,12 +20,16 @@
 
 namespace support {
 
-/// A folder that every user can reach, for as long as its process lives.
+/// A folder that every user can reach, with a copy of embed_probe, for as long as its process
+/// lives: the tree may lie in a home that only its owner can reach, and some tests run as uid 1000.
 class OpenFolder {
   public:
     OpenFolder() : path_{std::filesystem::temp_directory_path() / "nsjoin_built.XXXXXX"} {
-        if (::mkdtemp(path_.data()) == nullptr || ::chmod(path_.c_str(), 0755) != 0) {
-            path_.clear();
+        std::error_code failed;
+        const auto self = std::filesystem::read_symlink("/proc/self/exe", failed);
+        if (::mkdtemp(path_.data()) != nullptr && ::chmod(path_.c_str(), 0755) == 0) {
+            std::filesystem::copy_file(self.parent_path() / "embed_probe", path_ + "/embed_probe",
+                                       failed);
         }
     }
 
@@ -50,15 +54,9 @@ class OpenFolder {
 
 inline const OpenFolder open_folder; // made by the process that ends last, not by a child
 
-/// A copy of the program `name` that is built beside this one: the tree may lie in a home that only
-/// its owner can reach, and some tests run as uid 1000.
+/// The program `name` that is built beside this one.
 inline auto built(const std::string& name) -> std::string {
-    const std::string copy = open_folder.path() + "/" + name;
-    if (!std::filesystem::exists(copy)) {
-        const auto self = std::filesystem::read_symlink("/proc/self/exe");
-        std::filesystem::copy_file(self.parent_path() / name, copy);
-    }
-    return copy;
+    return open_folder.path() + "/" + name;
 }
 
 /// A message in the bytes of the wire, by hand: it can be as wrong as one likes.
