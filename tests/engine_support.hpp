@@ -156,7 +156,7 @@ inline auto runs_as_joining(const nsjoin::Plan& plan) -> bool {
 
 /// join_and_clone() by the engine that this run of the tests is for.
 inline auto clone(const nsjoin::Plan& plan) -> nsjoin::Result<nsjoin::Side> {
-    return runs_as_joining(plan) ? nsjoin::join_and_clone<nsjoin::Scope::joining>(plan)
+    return runs_as_joining(plan) ? nsjoin::detail::to_side<nsjoin::Scope::joining>(plan.parts())
                                  : nsjoin::join_and_clone(plan);
 }
 

@@ -13,8 +13,9 @@ namespace support {
 /// join_and_exec() by the engine that this run of the tests is for.
 inline auto exec(const nsjoin::Plan& plan, const nsjoin::Command& command)
     -> nsjoin::Result<nsjoin::PidFd> {
-    return runs_as_joining(plan) ? nsjoin::join_and_exec<nsjoin::Scope::joining>(plan, command)
-                                 : nsjoin::join_and_exec(plan, command);
+    return runs_as_joining(plan)
+               ? nsjoin::detail::execute_plan<nsjoin::Scope::joining>(plan.parts(), command)
+               : nsjoin::join_and_exec(plan, command);
 }
 
 /// What a program came to, as the caller sees it.

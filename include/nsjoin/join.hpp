@@ -78,6 +78,7 @@ template <Scope S>
 /// and why.
 template <Scope S = Scope::everything>
 [[nodiscard]] auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
+    detail::check_scope_of_plan<S>();
     return detail::to_side<S>(plan.parts());
 }
 

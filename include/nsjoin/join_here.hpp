@@ -264,7 +264,9 @@ namespace detail {
         return fail(Step::join_here, Reason::many_threads, subject.view());
     }
     const long dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
-    (void)call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (const long cleared = call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); cleared < 0) {
+        return fail(Step::clear_dumpable, static_cast<int>(-cleared), subject.view());
+    }
     (void)call(SYS_unshare, clone_fs);
     long result = call(SYS_setns, target.fd().get(), kinds.clone_flags());
     if (result == -EINVAL && kinds.contains(Kind::user) && shares_user(target)) {

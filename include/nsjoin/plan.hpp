@@ -95,6 +95,18 @@ enum class Scope : std::uint8_t {
     everything, ///< all; what a function is compiled for if nothing is said
 };
 
+namespace detail {
+
+template <Scope S>
+constexpr void check_scope_of_plan() noexcept {
+    static_assert(
+        S == Scope::everything,
+        "nsjoin: a Plan may say anything: only the type of a JoinPlan says what it leaves "
+        "out");
+}
+
+} // namespace detail
+
 /// Where a joined namespace comes from.
 struct JoinSource {
     enum class From : std::uint8_t { nowhere, namespace_fd, target };

@@ -495,7 +495,8 @@ template <Scope S>
 template <Scope S = Scope::everything>
 [[nodiscard]] auto join_and_exec(const Plan& plan, const Command& command) noexcept
     -> Result<PidFd> {
-    return detail::execute_plan<detail::compiled_for(S)>(plan.parts(), command);
+    detail::check_scope_of_plan<S>();
+    return detail::execute_plan<S>(plan.parts(), command);
 }
 
 /// The same with a plan of the compiler's: what such a plan can't say is not compiled, and one that
@@ -584,6 +585,7 @@ class [[nodiscard]] PreparedPlan {
     /// As join_and_exec() of the plan. Errors: also process_gone if a target has ended.
     template <Scope S = Scope::everything>
     [[nodiscard]] auto exec(const Command& command) const noexcept -> Result<PidFd> {
+        detail::check_scope_of_plan<S>();
         const detail::ErrnoKeeper keep_errno;
         detail::Run<S> run{plan_.parts()};
         Result<void> done = detail::check_command(command);
