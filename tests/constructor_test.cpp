@@ -82,11 +82,11 @@ auto supervised(const nsjoin::Plan& plan, const nsjoin::SupervisorOptions& optio
     -> nsjoin::Result<int> {
     const auto embedded = nsjoin::supervise(plan, options);
     if (!embedded) {
-        return tl::unexpected<nsjoin::Error>{embedded.error()};
+        return nsjoin::Unexpected{embedded.error()};
     }
     const auto status = embedded->child.wait(std::chrono::seconds{10});
     if (!status) {
-        return tl::unexpected<nsjoin::Error>{status.error()};
+        return nsjoin::Unexpected{status.error()};
     }
     return status->exit_code();
 }

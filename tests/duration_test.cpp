@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/duration.hpp>
 
-#include <nsjoin/detail/clock.hpp>
+#include <nsjoin/detail/kernel/clock.hpp>
 
 #include <doctest/doctest.h>
 

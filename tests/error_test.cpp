@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/error.hpp>
+#include <nsjoin/result.hpp>
 
 #include "support.hpp"
 

@@ -2,7 +2,7 @@
 #ifndef NSJOIN_TESTS_SUPPORT_HPP
 #define NSJOIN_TESTS_SUPPORT_HPP
 
-#include <nsjoin/detail/kernel.hpp>
+#include <nsjoin/detail/kernel/numbers.hpp>
 #include <nsjoin/kind.hpp>
 
 #include <doctest/doctest.h>

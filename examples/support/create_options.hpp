@@ -81,10 +81,10 @@ struct Options {
 
 template <typename T>
 [[nodiscard]] auto must_have(OrWhy<T> value) -> T {
-    if (!value) {
-        refuse(value.error());
+    if (const Why* const why = std::get_if<Why>(&value); why != nullptr) {
+        refuse(why->line);
     }
-    return *std::move(value);
+    return std::get<T>(std::move(value));
 }
 
 // ── Values ──────────────────────────────────────────────────────────────────────────────────────

@@ -18,16 +18,21 @@
 #include <string>
 #include <string_view>
 #include <sys/types.h>
-#include <tl/expected.hpp>
 #include <unistd.h>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace examples {
 
-/// A value, or a line that says why there is none.
+/// A line that says why there is no value.
+struct Why {
+    std::string line;
+};
+
+/// A value, or why there is none.
 template <typename T>
-using OrWhy = tl::expected<T, std::string>;
+using OrWhy = std::variant<T, Why>;
 
 /// What one --map-users or --map-groups asks for.
 struct IdBlock {
@@ -93,9 +98,8 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
         }
     }
     if (parts.size() != 3 || numbers.size() != 3) {
-        return tl::unexpected<std::string>{
-            std::string{sort.block_option} + "=" + std::string{text} +
-            ": give INSIDE:OUTSIDE:COUNT (three numbers), auto, subids or all"};
+        return Why{std::string{sort.block_option} + "=" + std::string{text} +
+                   ": give INSIDE:OUTSIDE:COUNT (three numbers), auto, subids or all"};
     }
     return IdBlock{IdBlock::From::numbers,
                    old ? nsjoin::IdExtent{numbers[1], numbers[0], numbers[2]}
@@ -120,8 +124,8 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
             return nsjoin::IdExtent{0, *first, *count};
         }
     }
-    return tl::unexpected<std::string>{std::string{path} + ": no line for " + name + ": add one (" +
-                                       name + ":100000:65536), or say the ids yourself"};
+    return Why{std::string{path} + ": no line for " + name + ": add one (" + name +
+               ":100000:65536), or say the ids yourself"};
 }
 
 /// All ids of the caller's user namespace, mapped to themselves.
@@ -132,7 +136,7 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
         extents.push_back({inside, inside, count});
     }
     if (extents.empty()) {
-        return tl::unexpected<std::string>{std::string{path} + ": the caller has no ids to map"};
+        return Why{std::string{path} + ": the caller has no ids to map"};
     }
     return extents;
 }
@@ -146,9 +150,10 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
     if (block.from == IdBlock::From::all) {
         return all_ids(sort.own_map);
     }
-    auto range = subordinate_range(sort.subordinate);
-    if (!range) {
-        return tl::unexpected<std::string>{std::move(range.error())};
+    auto found = subordinate_range(sort.subordinate);
+    auto* const range = std::get_if<nsjoin::IdExtent>(&found);
+    if (range == nullptr) {
+        return std::get<Why>(std::move(found));
     }
     if (block.from == IdBlock::From::subids) {
         range->inside = range->outside;
@@ -215,13 +220,12 @@ struct IdRun {
     }
     for (const IdBlock& block : blocks) {
         const auto extents = extents_of(sort, block);
-        if (!extents) {
+        if (std::holds_alternative<Why>(extents)) {
             return extents;
         }
-        for (const nsjoin::IdExtent& extent : *extents) {
+        for (const nsjoin::IdExtent& extent : std::get<0>(extents)) {
             if (const auto whole = nsjoin::IdMap::from(std::span{&extent, 1}); !whole) {
-                return tl::unexpected<std::string>{std::string{sort.block_option} + ": " +
-                                                   nsjoin::explain(whole.error())};
+                return Why{std::string{sort.block_option} + ": " + nsjoin::explain(whole.error())};
             }
             const auto rest = single ? make_room(extent, *single) : std::vector{extent};
             map.insert(map.end(), rest.begin(), rest.end());

@@ -98,7 +98,7 @@ class Pins {
     [[nodiscard]] static auto pin(const Pin& pin, const nsjoin::PidFd& child)
         -> nsjoin::Result<void> {
         const auto space = nsjoin::AnyNamespaceFd::open(pin.kind, child);
-        return space ? space->pin(pin.file) : tl::unexpected<nsjoin::Error>{space.error()};
+        return space ? space->pin(pin.file) : nsjoin::Unexpected{space.error()};
     }
 
     /// Unpins the first `count`, and leaves the files that were there before.

@@ -2,8 +2,8 @@
 #ifndef NSJOIN_BOOTSTRAP_HPP
 #define NSJOIN_BOOTSTRAP_HPP
 
-#include <nsjoin/detail/join_calls.hpp>
-#include <nsjoin/detail/text.hpp>
+#include <nsjoin/detail/engine/join_calls.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
 #include <nsjoin/plan.hpp>
 
 #include <array>
@@ -188,19 +188,18 @@ inline constexpr std::uint16_t error_message = 2; // NLMSG_ERROR
 }
 
 [[nodiscard]] inline auto broken(std::string_view what, std::string_view why,
-                                 Reason reason = Reason::bad_message) noexcept
-    -> tl::unexpected<Error> {
+                                 Reason reason = Reason::bad_message) noexcept -> Unexpected {
     auto error = fail(Step::read_bootstrap, reason, what);
-    error.value().subject.append(": ").append(why);
+    error.error().subject.append(": ").append(why);
     return error;
 }
 
 /// The same, about a line or an item of a list, from 1.
 [[nodiscard]] inline auto broken(std::string_view what, std::string_view part, std::size_t number,
-                                 std::string_view why) noexcept -> tl::unexpected<Error> {
+                                 std::string_view why) noexcept -> Unexpected {
     auto error = fail(Step::read_bootstrap, Reason::bad_message, what);
-    error.value().subject.append(": ").append(part).append(" ");
-    error.value().subject.append(static_cast<std::int64_t>(number)).append(" ").append(why);
+    error.error().subject.append(": ").append(part).append(" ");
+    error.error().subject.append(static_cast<std::int64_t>(number)).append(" ").append(why);
     return error;
 }
 
@@ -327,7 +326,7 @@ template <typename Number>
     if (!checked) {
         Error error{Step::read_bootstrap, checked.error().reason, 0, Subject{what}};
         error.subject.append(": ").append(checked.error().subject.view());
-        return tl::unexpected<Error>{error};
+        return Unexpected{error};
     }
     map.emplace(*checked);
     return {};
@@ -517,7 +516,7 @@ struct Attribute {
     }
     const Result<std::size_t> length = detail::check_header(dialect, bytes);
     if (!length) {
-        return tl::unexpected<Error>{length.error()};
+        return Unexpected{length.error()};
     }
     if (*length != bytes.size()) {
         return detail::broken("message", *length > bytes.size() ? "is shorter than its header says"
@@ -529,7 +528,7 @@ struct Attribute {
     while (!rest.empty()) {
         const Result<detail::Attribute> attribute = detail::next_attribute(facts(dialect), rest);
         if (!attribute) {
-            return tl::unexpected<Error>{attribute.error()};
+            return Unexpected{attribute.error()};
         }
         const std::uint32_t bit = 1U << static_cast<unsigned>(attribute->facts->field);
         Result<void> done = (seen & bit) != 0
@@ -539,13 +538,13 @@ struct Attribute {
             done = detail::take_attribute(facts(dialect), *attribute, message);
         }
         if (!done) {
-            return tl::unexpected<Error>{done.error()};
+            return Unexpected{done.error()};
         }
         seen |= bit;
     }
     const Result<void> whole = detail::check_together(message);
     if (!whole) {
-        return tl::unexpected<Error>{whole.error()};
+        return Unexpected{whole.error()};
     }
     return message;
 }
@@ -553,9 +552,9 @@ struct Attribute {
 namespace detail {
 
 [[nodiscard]] inline auto cannot_say(std::string_view what, std::string_view why) noexcept
-    -> tl::unexpected<Error> {
+    -> Unexpected {
     auto error = broken(what, why);
-    error.value().step = Step::start_program;
+    error.error().step = Step::start_program;
     return error;
 }
 
@@ -811,7 +810,7 @@ inline void put_offset(WireWriter& writer, std::string_view clock, Duration offs
         writer.begin(row.type);
         const Result<void> put = detail::put_payload(writer, facts(dialect), row, message);
         if (!put) {
-            return tl::unexpected<Error>{put.error()};
+            return Unexpected{put.error()};
         }
         if (!writer.end(row)) {
             return detail::cannot_say(row.name, "is too long");
@@ -891,7 +890,7 @@ class PathText {
     const PathText name{path};
     const auto found = open_owned(Step::check_console, AT_FDCWD, name.c_str(), O_PATH);
     if (!found) {
-        return tl::unexpected<Error>{found.error()};
+        return Unexpected{found.error()};
     }
 
     struct stat about {};
@@ -907,12 +906,11 @@ class PathText {
 
 /// setns(2) refuses the caller's own user namespace. Were it passed over, a child that was to be
 /// kept out of the host's user namespace would run in it.
-[[nodiscard]] inline auto own_user_namespace(std::string_view path) noexcept
-    -> tl::unexpected<Error> {
+[[nodiscard]] inline auto own_user_namespace(std::string_view path) noexcept -> Unexpected {
     auto error = broken("namespace paths",
                         "the caller is in that user namespace, which can't be joined again: name "
                         "another, or none");
-    error.value().subject.append(": ").append(path);
+    error.error().subject.append(": ").append(path);
     return error;
 }
 
@@ -973,7 +971,7 @@ class [[nodiscard]] Bootstrap {
             done = take_mounts(message, mount_numbers, held, draft);
         }
         if (!done) {
-            return tl::unexpected<Error>{done.error()};
+            return Unexpected{done.error()};
         }
         return checked(std::move(draft), std::move(held));
     }
@@ -989,14 +987,14 @@ class [[nodiscard]] Bootstrap {
         Draft draft = values(Dialect::environment, message);
         auto pinned = PidFd::open(target);
         if (!pinned) {
-            return tl::unexpected<Error>{pinned.error()};
+            return Unexpected{pinned.error()};
         }
         draft.join(*pinned, all_kinds);
         held.target = pinned->release(); // the plan has its number
         if (!console.empty()) {
             const Result<void> done = take_console(message, held, draft);
             if (!done) {
-                return tl::unexpected<Error>{done.error()};
+                return Unexpected{done.error()};
             }
         }
         return checked(std::move(draft), std::move(held));
@@ -1079,13 +1077,13 @@ class [[nodiscard]] Bootstrap {
                                          Holdings& held, Draft& draft) noexcept -> Result<void> {
         const Result<bool> joined = join_process(message, proc, held, draft);
         if (!joined || *joined) {
-            return joined ? Result<void>{} : tl::unexpected<Error>{joined.error()};
+            return joined ? Result<void>{} : Unexpected{joined.error()};
         }
         std::size_t count = 0;
         for (const NamespacePath& join : message.namespaces()) {
             auto space = AnyNamespaceFd::open(detail::PathText{join.path}.c_str());
             if (!space) {
-                return tl::unexpected<Error>{space.error()};
+                return Unexpected{space.error()};
             }
             if (join.kind && *join.kind != space->kind()) {
                 return detail::wrong_kind(Subject{join.path}, space->kind());
@@ -1103,7 +1101,7 @@ class [[nodiscard]] Bootstrap {
                                            Draft& draft) noexcept -> Result<void> {
         auto console = detail::open_console(message.console);
         if (!console) {
-            return tl::unexpected<Error>{console.error()};
+            return Unexpected{console.error()};
         }
         held.console = *std::move(console);
         draft.console = held.console.borrow();
@@ -1144,7 +1142,7 @@ class [[nodiscard]] Bootstrap {
     [[nodiscard]] static auto checked(Draft draft, Holdings held) noexcept -> Result<Bootstrap> {
         Result<Plan> plan = Plan::from(std::move(draft));
         if (!plan) {
-            return tl::unexpected<Error>{plan.error()};
+            return Unexpected{plan.error()};
         }
         return Bootstrap{*std::move(plan), std::move(held)};
     }

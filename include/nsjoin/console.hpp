@@ -17,11 +17,11 @@ struct Console {
     [[nodiscard]] static auto open() noexcept -> Result<Console> {
         Result<PtyMaster> master = PtyMaster::open();
         if (!master) {
-            return tl::unexpected<Error>{master.error()};
+            return Unexpected{master.error()};
         }
         Result<PtyPeer> peer = master->open_peer();
         if (!peer) {
-            return tl::unexpected<Error>{peer.error()};
+            return Unexpected{peer.error()};
         }
         return Console{*std::move(master), *std::move(peer)};
     }

@@ -3,9 +3,9 @@
 #define NSJOIN_CONSTRUCTOR_HPP
 
 #include <nsjoin/bootstrap.hpp>
-#include <nsjoin/detail/engine.hpp>
-#include <nsjoin/detail/log.hpp>
-#include <nsjoin/detail/seal.hpp>
+#include <nsjoin/detail/engine/engine.hpp>
+#include <nsjoin/detail/wire/log.hpp>
+#include <nsjoin/detail/wire/seal.hpp>
 
 #include <array>
 #include <climits>
@@ -103,7 +103,7 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
     const long flags = call(SYS_fcntl, number, F_GETFD, 0);
     if (flags < 0) {
         auto error = fail(Step::read_bootstrap, static_cast<int>(-flags), name);
-        error.value().subject.append("=").append(text);
+        error.error().subject.append("=").append(text);
         return error;
     }
     return BorrowedFd{number};
@@ -119,7 +119,7 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
     }
     const Result<BorrowedFd> pipe = parse_descriptor(pipe_name, number);
     if (!pipe) {
-        return tl::unexpected<Error>{pipe.error()};
+        return Unexpected{pipe.error()};
     }
     int level = static_cast<int>(LogLevel::debug);
     const char* const wanted = variable(level_name);
@@ -188,17 +188,17 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
     std::array<std::byte, wire_header_size> header{};
     Result<void> done = read_before(deadline, pipe, header);
     if (!done) {
-        return tl::unexpected<Error>{done.error()};
+        return Unexpected{done.error()};
     }
     const Result<std::size_t> length = check_header(dialect, header);
     if (!length) {
-        return tl::unexpected<Error>{length.error()};
+        return Unexpected{length.error()};
     }
     Array<std::byte> bytes{*length};
     std::memcpy(bytes.view().data(), header.data(), header.size());
     done = read_before(deadline, pipe, bytes.view().subspan(header.size()));
     if (!done) {
-        return tl::unexpected<Error>{done.error()};
+        return Unexpected{done.error()};
     }
     return bytes;
 }
@@ -229,7 +229,7 @@ class MountNumbers {
             more = text.find(',') != std::string_view::npos;
             const Result<void> done = numbers.take(trimmed(take_until(text, ',')), pipe, log);
             if (!done) {
-                return tl::unexpected<Error>{done.error()};
+                return Unexpected{done.error()};
             }
         }
         return numbers;
@@ -313,11 +313,11 @@ class Constructor {
         Result<void> done = prepare();
         done = done ? open_early() : done;
         if (!done) {
-            return tl::unexpected<Error>{done.error()};
+            return Unexpected{done.error()};
         }
         const Result<Bootstrap> bootstrap = read();
         if (!bootstrap) {
-            return tl::unexpected<Error>{bootstrap.error()};
+            return Unexpected{bootstrap.error()};
         }
         return join(bootstrap->plan());
     }
@@ -327,7 +327,7 @@ class Constructor {
         const DialectFacts& row = facts(options_.dialect);
         const Result<Log> log = open_log();
         if (!log) {
-            return tl::unexpected<Error>{log.error()};
+            return Unexpected{log.error()};
         }
         log_ = *log;
         constexpr const char* name = "_LIBCONTAINER_INITPIPE";
@@ -337,7 +337,7 @@ class Constructor {
         }
         const Result<BorrowedFd> pipe = parse_descriptor(name, number);
         if (!pipe) {
-            return tl::unexpected<Error>{pipe.error()};
+            return Unexpected{pipe.error()};
         }
         pipe_ = *pipe;
         if (has_threads()) {
@@ -362,7 +362,7 @@ class Constructor {
         if (options_.dialect == Dialect::runc_1_1) {
             Result<MountNumbers> mounts = MountNumbers::read(pipe_, log_.pipe());
             if (!mounts) {
-                return tl::unexpected<Error>{mounts.error()};
+                return Unexpected{mounts.error()};
             }
             mounts_ = *std::move(mounts);
         }
@@ -372,7 +372,7 @@ class Constructor {
         }
         Result<Pipe> go = Pipe::open();
         if (!go) {
-            return tl::unexpected<Error>{go.error()};
+            return Unexpected{go.error()};
         }
         go_ = *std::move(go);
         if (Result<OwnedFd> proc = open_own_proc(::getpid()); proc) { // else who needs it tells why
@@ -388,12 +388,12 @@ class Constructor {
         log_.write(LogLevel::debug, stage_, "=> nsexec container setup");
         Result<Array<std::byte>> bytes = read_message(options_.dialect, deadline_, pipe_);
         if (!bytes) {
-            return tl::unexpected<Error>{bytes.error()};
+            return Unexpected{bytes.error()};
         }
         const std::span<const std::byte> view = bytes->view();
         const Result<BootstrapMessage> message = decode(options_.dialect, view);
         if (!message) {
-            return tl::unexpected<Error>{message.error()};
+            return Unexpected{message.error()};
         }
         return Bootstrap::open(options_.dialect, *message, *std::move(bytes), mounts_.view(),
                                proc_.borrow());
@@ -413,7 +413,7 @@ class Constructor {
             return Bootstrap::open(target, {});
         }
         const Result<void> good = check_path(console_name, console);
-        return good ? Bootstrap::open(target, console) : tl::unexpected<Error>{good.error()};
+        return good ? Bootstrap::open(target, console) : Unexpected{good.error()};
     }
 
     [[nodiscard]] auto join(const Plan& plan) noexcept -> Result<bool> {
@@ -430,7 +430,7 @@ class Constructor {
         const Result<Outcome> outcome =
             run_plan(draft, {options_.loaded_later, proc_.borrow(), announce, this});
         if (!outcome) {
-            return tl::unexpected<Error>{outcome.error()};
+            return Unexpected{outcome.error()};
         }
         if (outcome->pid == 0) {
             stage_ = 2;
@@ -455,7 +455,7 @@ class Constructor {
         done = done ? let_go() : done;
         if (!done) {
             (void)child.send_signal(SIGKILL);
-            return tl::unexpected<Error>{done.error()};
+            return Unexpected{done.error()};
         }
         return false;
     }

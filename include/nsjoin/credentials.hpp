@@ -109,14 +109,14 @@ struct Credentials {
 namespace detail {
 
 [[nodiscard]] inline auto id_error(Step step, long code, std::string_view what,
-                                   std::int64_t id) noexcept -> tl::unexpected<Error> {
+                                   std::int64_t id) noexcept -> Unexpected {
     // The kernel says EINVAL for an id that the user namespace's maps do not have.
     const Reason reason = code == -EINVAL ? Reason::id_not_mapped
                           : code == 0     ? Reason::ids_differ
                                           : Reason::system;
     Error error{step, reason, static_cast<std::int32_t>(-code), Subject{what}};
     error.subject.append(id);
-    return tl::unexpected<Error>{error};
+    return Unexpected{error};
 }
 
 /// Whether the calling thread has `capability` in its own user namespace, effective. capget(2).
@@ -134,7 +134,7 @@ namespace detail {
     }
     Subject subject{"a process has at most 65536 groups, not "};
     subject.append(static_cast<std::int64_t>(groups.ids().size()));
-    return tl::unexpected<Error>{Error{step, Reason::bad_value, 0, subject}};
+    return Unexpected{Error{step, Reason::bad_value, 0, subject}};
 }
 
 /// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID.
@@ -203,7 +203,7 @@ namespace detail {
     return true;
 }
 
-[[nodiscard]] inline auto groups_differ() noexcept -> tl::unexpected<Error> {
+[[nodiscard]] inline auto groups_differ() noexcept -> Unexpected {
     return fail(Step::verify_ids, Reason::ids_differ, "the groups");
 }
 

@@ -4,8 +4,6 @@
 
 #include <nsjoin/kind.hpp>
 
-#include <tl/expected.hpp>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -369,21 +367,7 @@ struct [[nodiscard]] Error {
 
 static_assert(std::is_trivially_copyable_v<Error>);
 
-/// What a function that can fail returns: the value, or the Error.
-template <typename T>
-using Result = tl::expected<T, Error>;
-
 namespace detail {
-
-[[nodiscard]] inline auto fail(Step step, int code, std::string_view subject = {}) noexcept
-    -> tl::unexpected<Error> {
-    return tl::unexpected<Error>{Error{step, Reason::system, code, Subject{subject}}};
-}
-
-[[nodiscard]] inline auto fail(Step step, Reason reason, std::string_view subject = {}) noexcept
-    -> tl::unexpected<Error> {
-    return tl::unexpected<Error>{Error{step, reason, 0, Subject{subject}}};
-}
 
 [[nodiscard]] constexpr auto step_table_is_indexed_by_step() noexcept -> bool {
     for (std::size_t i = 0; i < step_table.size(); ++i) {

@@ -2,9 +2,9 @@
 #ifndef NSJOIN_EXPLAIN_HPP
 #define NSJOIN_EXPLAIN_HPP
 
-#include <nsjoin/detail/reasons.hpp>
-#include <nsjoin/detail/run.hpp>
-#include <nsjoin/detail/steps.hpp>
+#include <nsjoin/detail/engine/run.hpp>
+#include <nsjoin/detail/engine/steps.hpp>
+#include <nsjoin/detail/kernel/reasons.hpp>
 #include <nsjoin/plan.hpp>
 
 #include <array>

@@ -2,9 +2,9 @@
 #ifndef NSJOIN_FD_HPP
 #define NSJOIN_FD_HPP
 
-#include <nsjoin/detail/contract.hpp>
-#include <nsjoin/detail/syscall.hpp>
-#include <nsjoin/error.hpp>
+#include <nsjoin/detail/kernel/contract.hpp>
+#include <nsjoin/detail/kernel/syscall.hpp>
+#include <nsjoin/result.hpp>
 
 #include <fcntl.h>
 #include <utility>

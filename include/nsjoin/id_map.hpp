@@ -2,8 +2,8 @@
 #ifndef NSJOIN_ID_MAP_HPP
 #define NSJOIN_ID_MAP_HPP
 
-#include <nsjoin/detail/contract.hpp>
-#include <nsjoin/error.hpp>
+#include <nsjoin/detail/kernel/contract.hpp>
+#include <nsjoin/result.hpp>
 
 #include <array>
 #include <cstddef>
@@ -127,7 +127,7 @@ class IdMap {
         Subject subject;
         const Reason broken = detail::broken_rule(extents, subject);
         if (broken != Reason::system) {
-            return tl::unexpected<Error>{Error{Step::check_plan, broken, 0, subject}};
+            return Unexpected{Error{Step::check_plan, broken, 0, subject}};
         }
         IdMap map;
         map.assign(extents);

@@ -2,7 +2,7 @@
 #ifndef NSJOIN_JOIN_HPP
 #define NSJOIN_JOIN_HPP
 
-#include <nsjoin/detail/engine.hpp>
+#include <nsjoin/detail/engine/engine.hpp>
 #include <nsjoin/plan.hpp>
 
 #include <gsl/assert>
@@ -46,7 +46,7 @@ template <Scope S>
 [[nodiscard]] auto to_side(const Draft& plan) noexcept -> Result<Side> {
     const Result<Outcome> result = run_plan<compiled_for(S)>(plan);
     if (!result) {
-        return tl::unexpected<Error>{result.error()};
+        return Unexpected{result.error()};
     }
     if (result->pid == 0) {
         return Side{};

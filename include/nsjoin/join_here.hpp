@@ -3,8 +3,8 @@
 #define NSJOIN_JOIN_HERE_HPP
 
 #include <nsjoin/credentials.hpp>
-#include <nsjoin/detail/clone.hpp>
-#include <nsjoin/detail/contract.hpp>
+#include <nsjoin/detail/kernel/clone.hpp>
+#include <nsjoin/detail/kernel/contract.hpp>
 #include <nsjoin/namespace_fd.hpp>
 #include <nsjoin/pid_fd.hpp>
 
@@ -67,7 +67,7 @@ struct HomeFds {
     for (const Kind kind : kinds) {
         auto own = open_home(kind);
         if (!own) {
-            return tl::unexpected<Error>{own.error()};
+            return Unexpected{own.error()};
         }
         home.spaces[static_cast<std::size_t>(kind)] = own->release();
     }
@@ -124,7 +124,7 @@ class [[nodiscard]] Home {
         Home home;
         Result<void> done = detail::open_home(kinds, home.own_);
         done = done ? home.go_back(kinds) : done;
-        return done ? Result<Home>{std::move(home)} : tl::unexpected<Error>{done.error()};
+        return done ? Result<Home>{std::move(home)} : Unexpected{done.error()};
     }
 
     /// Moves the calling thread back into those of the namespaces. Errors: those of setns(2), of
@@ -277,9 +277,9 @@ namespace detail {
         if (dumpable == 1) {
             (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
         }
-        Error error = fail(Step::join_here, static_cast<int>(-result), subject.view()).value();
+        Error error = fail(Step::join_here, static_cast<int>(-result), subject.view()).error();
         error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
-        return tl::unexpected<Error>{error};
+        return Unexpected{error};
     }
     return kinds.contains(Kind::user) ? become_root_inside() : Result<void>{};
 }

@@ -3,7 +3,7 @@
 #define NSJOIN_NAMESPACE_FD_HPP
 
 #include <nsjoin/detail/files.hpp>
-#include <nsjoin/detail/text.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
 #include <nsjoin/fd.hpp>
 #include <nsjoin/kind.hpp>
 #include <nsjoin/pid_fd.hpp>
@@ -60,7 +60,7 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     const SmallPath path = SmallPath{"thread-self/fdinfo/"}.append(pidfd.get());
     const auto file = open_owned(Step::open_namespace, proc.get(), path.c_str(), O_RDONLY);
     if (!file) {
-        return tl::unexpected<Error>{file.error()};
+        return Unexpected{file.error()};
     }
     std::array<char, 512> buffer{};
     const long length = call_again(SYS_read, file->get(), buffer.data(), buffer.size());
@@ -93,7 +93,7 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
                                          Kind& kind) noexcept -> Result<void> {
     const auto proc = open_proc();
     if (!proc) {
-        return tl::unexpected<Error>{proc.error()};
+        return Unexpected{proc.error()};
     }
     std::array<char, 64> buffer{};
     const long length =
@@ -126,11 +126,10 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     return {};
 }
 
-[[nodiscard]] inline auto wrong_kind(Subject subject, Kind found) noexcept
-    -> tl::unexpected<Error> {
+[[nodiscard]] inline auto wrong_kind(Subject subject, Kind found) noexcept -> Unexpected {
     subject.append(subject.view().empty() ? "a " : ": a ").append(facts(found).name);
     subject.append(" namespace");
-    return tl::unexpected<Error>{Error{Step::open_namespace, Reason::wrong_kind, 0, subject}};
+    return Unexpected{Error{Step::open_namespace, Reason::wrong_kind, 0, subject}};
 }
 
 /// Mounts the namespace over the file that `mount_point` (O_PATH) stands for.
@@ -138,7 +137,7 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     -> Result<void> {
     const auto proc = open_proc(); // the paths below mean something only if /proc is the kernel's
     if (!proc) {
-        return tl::unexpected<Error>{proc.error()};
+        return Unexpected{proc.error()};
     }
     const SmallPath source = SmallPath{"/proc/"}.append(path_of(space).c_str());
     const SmallPath target = SmallPath{"/proc/"}.append(path_of(mount_point).c_str());
@@ -171,7 +170,7 @@ class [[nodiscard]] AnyNamespaceFd {
     [[nodiscard]] static auto open(Kind kind, pid_t pid) noexcept -> Result<AnyNamespaceFd> {
         const auto target = PidFd::open(pid);
         if (!target) {
-            return tl::unexpected<Error>{target.error()};
+            return Unexpected{target.error()};
         }
         return open(kind, *target);
     }
@@ -186,14 +185,14 @@ class [[nodiscard]] AnyNamespaceFd {
         // nobody. What is looked at is then opened again by descriptor, so it can't be swapped.
         const auto found = detail::open_owned(Step::open_namespace, AT_FDCWD, path, O_PATH);
         if (!found) {
-            return tl::unexpected<Error>{found.error()};
+            return Unexpected{found.error()};
         }
         if (!detail::lies_on(*found, detail::nsfs_magic)) {
             return detail::fail(Step::open_namespace, Reason::not_a_namespace, path);
         }
         auto fd = detail::reopen(Step::open_namespace, *found, O_RDONLY, path);
         if (!fd) {
-            return tl::unexpected<Error>{fd.error()};
+            return Unexpected{fd.error()};
         }
         return verified(*std::move(fd), path);
     }
@@ -296,7 +295,7 @@ class [[nodiscard]] AnyNamespaceFd {
         auto file = made >= 0 ? Result<OwnedFd>{OwnedFd{static_cast<int>(made)}}
                               : detail::open_owned(Step::pin_namespace, AT_FDCWD, path, O_PATH);
         if (!file) {
-            return tl::unexpected<Error>{file.error()};
+            return Unexpected{file.error()};
         }
         auto result = detail::bind_namespace(fd_, *file);
         if (!result) {
@@ -319,7 +318,7 @@ class [[nodiscard]] AnyNamespaceFd {
         const auto found =
             detail::open_owned(Step::unpin_namespace, AT_FDCWD, path, O_PATH | O_NOFOLLOW);
         if (!found) {
-            return tl::unexpected<Error>{found.error()};
+            return Unexpected{found.error()};
         }
         if (!detail::lies_on(*found, detail::nsfs_magic)) {
             return detail::fail(Step::unpin_namespace, Reason::not_a_namespace, path);
@@ -364,11 +363,11 @@ class [[nodiscard]] AnyNamespaceFd {
                                            const PidFd& target) noexcept -> Result<AnyNamespaceFd> {
         const auto proc = detail::open_proc();
         if (!proc) {
-            return tl::unexpected<Error>{proc.error()};
+            return Unexpected{proc.error()};
         }
         int pid = 0;
         if (const auto found = detail::find_in_proc(*proc, target.fd(), pid); !found) {
-            return tl::unexpected<Error>{found.error()};
+            return Unexpected{found.error()};
         }
         auto path = detail::SmallPath{""}.append(pid).append("/ns/").append(entry.name);
         auto space = open_proc_entry(*proc, path.c_str(), entry,
@@ -385,7 +384,7 @@ class [[nodiscard]] AnyNamespaceFd {
         -> Result<AnyNamespaceFd> {
         const auto proc = detail::open_proc();
         if (!proc) {
-            return tl::unexpected<Error>{proc.error()};
+            return Unexpected{proc.error()};
         }
         const auto path = detail::SmallPath{"thread-self/ns/"}.append(entry.name);
         return open_proc_entry(*proc, path.c_str(), entry,
@@ -402,7 +401,7 @@ class [[nodiscard]] AnyNamespaceFd {
             if (fd.error().code == ENOENT && detail::kernel_lacks(proc, entry.name)) {
                 return detail::fail(Step::open_namespace, Reason::no_such_kind, subject.view());
             }
-            return tl::unexpected<Error>{fd.error()};
+            return Unexpected{fd.error()};
         }
         auto space = verified(*std::move(fd), subject.view());
         if (space && space->kind_ != entry.kind) {
@@ -415,7 +414,7 @@ class [[nodiscard]] AnyNamespaceFd {
         -> Result<AnyNamespaceFd> {
         Kind kind{};
         if (const auto found = detail::find_kind(fd, subject, kind); !found) {
-            return tl::unexpected<Error>{found.error()};
+            return Unexpected{found.error()};
         }
         return AnyNamespaceFd{std::move(fd), kind};
     }
@@ -429,7 +428,7 @@ class [[nodiscard]] AnyNamespaceFd {
         return AnyNamespaceFd{OwnedFd{static_cast<int>(fd)}, kind};
     }
 
-    [[nodiscard]] auto error(Step step, int code) const noexcept -> tl::unexpected<Error> {
+    [[nodiscard]] auto error(Step step, int code) const noexcept -> Unexpected {
         return detail::fail(step, code, facts(kind_).name);
     }
 
@@ -538,7 +537,7 @@ class [[nodiscard]] NamespaceFd {
     [[nodiscard]] static auto typed(Result<AnyNamespaceFd> any, std::string_view path) noexcept
         -> Result<NamespaceFd> {
         if (!any) {
-            return tl::unexpected<Error>{any.error()};
+            return Unexpected{any.error()};
         }
         if (any->kind() != K) {
             return detail::wrong_kind(Subject{path}, any->kind());
@@ -567,7 +566,7 @@ inline auto AnyNamespaceFd::owner() const noexcept -> Result<NamespaceFd<Kind::u
     const auto first = a.id();
     const auto second = b.id();
     if (!first || !second) {
-        return tl::unexpected<Error>{first ? second.error() : first.error()};
+        return Unexpected{first ? second.error() : first.error()};
     }
     return *first == *second;
 }

@@ -2,7 +2,7 @@
 #ifndef NSJOIN_PID_FD_HPP
 #define NSJOIN_PID_FD_HPP
 
-#include <nsjoin/detail/clock.hpp>
+#include <nsjoin/detail/kernel/clock.hpp>
 #include <nsjoin/duration.hpp>
 #include <nsjoin/fd.hpp>
 
@@ -57,7 +57,7 @@ class [[nodiscard]] PidFd {
         if (fd < 0) {
             Error error{Step::open_pidfd, Reason::system, static_cast<int>(-fd), Subject{"pid "}};
             error.subject.append(std::int64_t{pid});
-            return tl::unexpected<Error>{error};
+            return Unexpected{error};
         }
         return PidFd{OwnedFd{static_cast<int>(fd)}, pid};
     }
@@ -158,9 +158,9 @@ class [[nodiscard]] PidFd {
     }
 
     template <typename Why>
-    [[nodiscard]] auto error(Step step, Why why) const noexcept -> tl::unexpected<Error> {
+    [[nodiscard]] auto error(Step step, Why why) const noexcept -> Unexpected {
         auto failure = detail::fail(step, why, "pid ");
-        failure.value().subject.append(std::int64_t{pid_});
+        failure.error().subject.append(std::int64_t{pid_});
         return failure;
     }
 

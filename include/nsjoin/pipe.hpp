@@ -313,7 +313,7 @@ class DescriptorMessage {
     OwnedFd descriptor;
     const auto count = receive_descriptors(socket, std::span{&descriptor, 1});
     if (!count) {
-        return tl::unexpected<Error>{count.error()};
+        return Unexpected{count.error()};
     }
     return descriptor;
 }

@@ -55,7 +55,7 @@ class ProcessName {
         if (text.size() > capacity || text.find('\0') != std::string_view::npos) {
             Subject subject{"a process name has at most 15 bytes and no NUL, not "};
             subject.append(static_cast<std::int64_t>(text.size())).append(" bytes");
-            return tl::unexpected<Error>{Error{Step::check_plan, Reason::bad_value, 0, subject}};
+            return Unexpected{Error{Step::check_plan, Reason::bad_value, 0, subject}};
         }
         ProcessName name;
         name.assign(text);
@@ -230,7 +230,7 @@ namespace detail {
         for (const Kind kind : kinds) {
             subject.append(subject.view().empty() ? "" : ", ").append(facts(kind).name);
         }
-        return tl::unexpected<Error>{Error{Step::check_plan, reason, 0, subject}};
+        return Unexpected{Error{Step::check_plan, reason, 0, subject}};
     };
     if (!draft.joined_twice.empty()) {
         return broken(Reason::joined_twice, draft.joined_twice);
@@ -295,10 +295,10 @@ namespace detail {
 }
 
 [[nodiscard]] inline auto out_of_range(std::string_view what, std::int64_t value) noexcept
-    -> tl::unexpected<Error> {
+    -> Unexpected {
     Subject subject{what};
     subject.append(value);
-    return tl::unexpected<Error>{Error{Step::check_plan, Reason::bad_value, 0, subject}};
+    return Unexpected{Error{Step::check_plan, Reason::bad_value, 0, subject}};
 }
 
 [[nodiscard]] inline auto check_ids(const Draft& draft) noexcept -> Result<void> {
@@ -353,7 +353,7 @@ class Plan {
             checked = detail::check_values(draft);
         }
         if (!checked) {
-            return tl::unexpected<Error>{checked.error()};
+            return Unexpected{checked.error()};
         }
         return Plan{std::move(draft)};
     }

@@ -22,8 +22,7 @@ namespace nsjoin {
 namespace detail {
 
 [[nodiscard]] inline auto terminal_error(Step step, long result,
-                                         std::string_view subject = {}) noexcept
-    -> tl::unexpected<Error> {
+                                         std::string_view subject = {}) noexcept -> Unexpected {
     if (result == -ENOTTY) {
         return fail(step, Reason::not_a_terminal, subject);
     }
@@ -129,7 +128,7 @@ class [[nodiscard]] PtyMaster {
         constexpr const char* path = "/dev/ptmx";
         auto fd = detail::open_owned(Step::open_pty, AT_FDCWD, path, O_RDWR | O_NOCTTY);
         if (!fd) {
-            return tl::unexpected<Error>{fd.error()};
+            return Unexpected{fd.error()};
         }
         return verified(*std::move(fd), path);
     }
@@ -143,7 +142,7 @@ class [[nodiscard]] PtyMaster {
         }
         auto fd = detail::open_owned(Step::open_pty, devpts_dir.get(), "ptmx", O_RDWR | O_NOCTTY);
         if (!fd) {
-            return tl::unexpected<Error>{fd.error()};
+            return Unexpected{fd.error()};
         }
         if (!detail::lies_on(*fd, detail::devpts_super_magic)) {
             return detail::fail(Step::open_pty, Reason::not_a_terminal, "ptmx");
@@ -206,14 +205,14 @@ class [[nodiscard]] PtyMaster {
         const auto found =
             detail::open_owned(Step::open_peer, AT_FDCWD, path.c_str(), O_PATH | O_NOFOLLOW);
         if (!found) {
-            return tl::unexpected<Error>{found.error()};
+            return Unexpected{found.error()};
         }
         if (!is_peer(*found)) {
             return detail::fail(Step::open_peer, Reason::not_a_terminal, path.c_str());
         }
         auto fd = detail::reopen(Step::open_peer, *found, O_RDWR | O_NOCTTY, path.c_str());
         if (!fd) {
-            return tl::unexpected<Error>{fd.error()};
+            return Unexpected{fd.error()};
         }
         return PtyPeer{*std::move(fd)};
     }

@@ -2,8 +2,8 @@
 #ifndef NSJOIN_SPAWN_HPP
 #define NSJOIN_SPAWN_HPP
 
-#include <nsjoin/detail/engine.hpp>
-#include <nsjoin/detail/program.hpp>
+#include <nsjoin/detail/engine/engine.hpp>
+#include <nsjoin/detail/engine/program.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/plan.hpp>
 
@@ -111,7 +111,7 @@ template <Scope S>
     const int pid = ::clone(body, top, static_cast<int>(flags), &starter, pidfd);
     if (pid < 0) {
         run.handover->child_pidfd = -1; // the kernel may have written a number before it gave up
-        return tl::unexpected<Error>{clone_error(run.route.by_clone, -errno)};
+        return Unexpected{clone_error(run.route.by_clone, -errno)};
     }
     run.handover->child = pid;
     return {};
@@ -189,7 +189,7 @@ template <Scope S>
         status = child.wait();
     }
     if (handover.failed) {
-        return tl::unexpected<Error>{handover.error};
+        return Unexpected{handover.error};
     }
     return through ? died(handover.step, "the child", status)
                    : died(handover.step, "the joiner", first_status);
@@ -199,7 +199,7 @@ template <Scope S>
 template <Scope S>
 [[nodiscard]] auto first_error(const Run<S>& run, long code) noexcept -> Error {
     if (run.into_cgroup) {
-        return fail(Step::enter_cgroup, static_cast<int>(-code)).value();
+        return fail(Step::enter_cgroup, static_cast<int>(-code)).error();
     }
     const bool joins = run.route.joiner != Joiner::none;
     return clone_error(joins ? KindSet{} : run.route.by_clone, code);
@@ -244,7 +244,7 @@ template <Scope S>
     }
     const long pid = make_first(starter, args);
     if (pid < 0) {
-        return tl::unexpected<Error>{first_error(run, pid)};
+        return Unexpected{first_error(run, pid)};
     }
     return take_program(run, starter.two, static_cast<pid_t>(pid), OwnedFd{number});
 }
@@ -276,7 +276,7 @@ template <Scope S>
     restore_signals(mask);
     OwnedFd first_fd{number};
     Result<void> result =
-        pid < 0 ? tl::unexpected<Error>{first_error(run, pid)}
+        pid < 0 ? Unexpected{first_error(run, pid)}
                 : take_program(run, starter.two, static_cast<pid_t>(pid), std::move(first_fd));
     run.handover = &run.own_handover;
     return result;
@@ -337,7 +337,7 @@ template <Scope S>
 [[nodiscard]] auto await_program(const Run<S>& run, const PidFd& child) noexcept -> Result<void> {
     const Result<OwnedFd> errors = take_errors(run, child);
     if (!errors) {
-        return tl::unexpected<Error>{errors.error()};
+        return Unexpected{errors.error()};
     }
     for (bool announced = false;; announced = true) {
         if (!await_either(run, *errors, {})) {
@@ -349,7 +349,7 @@ template <Scope S>
             return announced ? Result<void>{} : died(Step::execute, "the child", child.wait());
         }
         if (message.failed) {
-            return tl::unexpected<Error>{message.error};
+            return Unexpected{message.error};
         }
     }
 }
@@ -436,7 +436,7 @@ template <Scope S>
             const Result<void> pending = check_pending_pid(run.plan);
             error = pending ? error : pending.error();
         }
-        return tl::unexpected<Error>{error};
+        return Unexpected{error};
     }
     return PidFd{OwnedFd{run.outcome.pidfd}, run.outcome.pid};
 }
@@ -454,7 +454,7 @@ template <Scope S>
         done = open_for_command(run, command);
     }
     if (!done) {
-        return tl::unexpected<Error>{done.error()};
+        return Unexpected{done.error()};
     }
     const auto once = [&command](Run<S>& r) noexcept {
         return execute_once(r, command);
@@ -575,7 +575,7 @@ class [[nodiscard]] PreparedPlan {
             done = prepared.candidates_.look(prepared.plan_.parts());
         }
         if (!done) {
-            return tl::unexpected<Error>{done.error()};
+            return Unexpected{done.error()};
         }
         return prepared;
     }
@@ -593,7 +593,7 @@ class [[nodiscard]] PreparedPlan {
             done = detail::open_for_command(run, command);
         }
         if (!done) {
-            return tl::unexpected<Error>{done.error()};
+            return Unexpected{done.error()};
         }
         const auto once = [&command](detail::Run<S>& r) noexcept -> Result<void> {
             const Result<void> there = targets_live(r);
@@ -613,7 +613,7 @@ class [[nodiscard]] PreparedPlan {
             if (source.from == JoinSource::From::target && join.fd != source.fd.get()) {
                 if (detail::has_ended(source.fd)) {
                     auto gone = detail::fail(Step::open_target, Reason::process_gone, "pid ");
-                    gone.value().subject.append(std::int64_t{source.target_pid});
+                    gone.error().subject.append(std::int64_t{source.target_pid});
                     return gone;
                 }
             }

@@ -3,10 +3,10 @@
 #define NSJOIN_SUPERVISOR_HPP
 
 #include <nsjoin/bootstrap.hpp>
-#include <nsjoin/detail/join_calls.hpp>
-#include <nsjoin/detail/log.hpp>
-#include <nsjoin/detail/map_writer.hpp>
-#include <nsjoin/detail/seal.hpp>
+#include <nsjoin/detail/engine/join_calls.hpp>
+#include <nsjoin/detail/engine/map_writer.hpp>
+#include <nsjoin/detail/wire/log.hpp>
+#include <nsjoin/detail/wire/seal.hpp>
 #include <nsjoin/pipe.hpp>
 
 #include <array>
@@ -238,9 +238,8 @@ class MessageOfPlan {
         if (source.from == JoinSource::From::target) {
             auto opened = open_target_namespace(source, kind);
             if (!opened) {
-                return opened.error().reason == Reason::no_such_kind
-                           ? Result<void>{}
-                           : tl::unexpected<Error>{opened.error()};
+                return opened.error().reason == Reason::no_such_kind ? Result<void>{}
+                                                                     : Unexpected{opened.error()};
             }
             if (is_own(kind, opened->get())) {
                 return {};
@@ -419,7 +418,7 @@ class Conversation {
         while (reply_.find('\n') == std::string::npos && !closed_) {
             const Result<void> done = step();
             if (!done) {
-                return tl::unexpected<Error>{done.error()};
+                return Unexpected{done.error()};
             }
         }
         const Result<ExitStatus> status = joiner->wait(deadline_.left());
@@ -429,10 +428,10 @@ class Conversation {
             return pid;
         }
         if (error_ || !status) {
-            return tl::unexpected<Error>{error_ ? *error_ : status.error()};
+            return Unexpected{error_ ? *error_ : status.error()};
         }
-        return tl::unexpected<Error>{Error{Step::start_program, Reason::process_died,
-                                           status->wait_status(), Subject{options_.program}}};
+        return Unexpected{Error{Step::start_program, Reason::process_died, status->wait_status(),
+                                Subject{options_.program}}};
     }
 
     /// The pid that the reply names; 0 if there is none.
@@ -685,7 +684,7 @@ class ProgramStart {
     auto pipe = SocketPair::open(SocketKind::stream);
     auto log = Pipe::open();
     if (!pipe || !log) {
-        return tl::unexpected<Error>{pipe ? log.error() : pipe.error()};
+        return Unexpected{pipe ? log.error() : pipe.error()};
     }
     OwnedFd sealed;
     if (options.seal.value_or(facts(options.dialect).seals)) {
@@ -710,7 +709,7 @@ class ProgramStart {
     auto joiner = by_descriptor ? std::move(by_descriptor)
                                 : start.run(options, options.program.c_str(), variables);
     if (!joiner) {
-        return tl::unexpected<Error>{joiner.error()};
+        return Unexpected{joiner.error()};
     }
 
     struct stat about {};
@@ -745,7 +744,7 @@ class ProgramStart {
         bytes.resize(message_capacity(options.dialect));
         const Result<std::size_t> size = encode(options.dialect, message.message, bytes);
         if (!size) {
-            return tl::unexpected<Error>{size.error()};
+            return Unexpected{size.error()};
         }
         bytes.resize(*size);
     }
@@ -755,7 +754,7 @@ class ProgramStart {
         done = detail::start_program(options, parts, message, talk);
     }
     if (!done) {
-        return tl::unexpected<Error>{done.error()};
+        return Unexpected{done.error()};
     }
     const Result<pid_t> pid = talk.run();
     auto child = detail::open_child(talk.reply_pid(), std::move(talk.child), before);
@@ -770,7 +769,7 @@ class ProgramStart {
     }
     talk.pipe.reset();
     detail::reap_untold(before, talk.program_end);
-    return tl::unexpected<Error>{pid ? child.error() : pid.error()};
+    return Unexpected{pid ? child.error() : pid.error()};
 }
 
 } // namespace nsjoin

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs.hpp"
 
-#include <nsjoin/detail/seal.hpp>
+#include <nsjoin/detail/wire/seal.hpp>
 
 #include <array>
 #include <cstdint>

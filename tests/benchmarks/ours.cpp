@@ -32,7 +32,7 @@ auto clone_and_wait(const nsjoin::Plan& plan) -> bool {
 }
 
 auto ended_well(const nsjoin::Result<nsjoin::PidFd>& child) -> bool {
-    const auto status = child ? child->wait() : tl::unexpected<nsjoin::Error>{child.error()};
+    const auto status = child ? child->wait() : nsjoin::Unexpected{child.error()};
     return status && status->exit_code() == 0;
 }
 

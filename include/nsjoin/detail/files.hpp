@@ -107,7 +107,7 @@ class SmallPath {
                                  std::string_view subject) noexcept -> Result<OwnedFd> {
     const auto proc = open_proc();
     if (!proc) {
-        return tl::unexpected<Error>{proc.error()};
+        return Unexpected{proc.error()};
     }
     auto fd = open_owned(step, proc->get(), path_of(path_fd).c_str(), flags);
     if (!fd) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_JOIN_CALLS_HPP
-#define NSJOIN_DETAIL_JOIN_CALLS_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_JOIN_CALLS_HPP
+#define NSJOIN_DETAIL_ENGINE_JOIN_CALLS_HPP
 
 #include <nsjoin/plan.hpp>
 
@@ -113,7 +113,7 @@ struct Candidate {
     auto opened = AnyNamespaceFd::open(kind, target);
     (void)target.release().release(); // it is somebody else's
     if (!opened) {
-        return tl::unexpected<Error>{opened.error()};
+        return Unexpected{opened.error()};
     }
     return opened->release();
 }
@@ -198,7 +198,7 @@ class Candidates {
             auto opened = open_target_namespace(candidate.source, candidate.kind);
             if (!opened) {
                 candidate.same = opened.error().reason == Reason::no_such_kind; // nobody differs
-                return candidate.same ? Result<void>{} : tl::unexpected<Error>{opened.error()};
+                return candidate.same ? Result<void>{} : Unexpected{opened.error()};
             }
             candidate.opened.reset(opened->release());
         }
@@ -268,4 +268,4 @@ class Candidates {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_JOIN_CALLS_HPP
+#endif // NSJOIN_DETAIL_ENGINE_JOIN_CALLS_HPP

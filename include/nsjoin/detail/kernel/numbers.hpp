@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_KERNEL_HPP
-#define NSJOIN_DETAIL_KERNEL_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_NUMBERS_HPP
+#define NSJOIN_DETAIL_KERNEL_NUMBERS_HPP
 
 #include <cstdint>
 
@@ -101,4 +101,4 @@ inline constexpr int wait_all = 0x40000000;
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_KERNEL_HPP
+#endif // NSJOIN_DETAIL_KERNEL_NUMBERS_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_CLONE_HPP
-#define NSJOIN_DETAIL_CLONE_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_CLONE_HPP
+#define NSJOIN_DETAIL_KERNEL_CLONE_HPP
 
-#include <nsjoin/detail/syscall.hpp>
+#include <nsjoin/detail/kernel/syscall.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -93,4 +93,4 @@ template <typename Context>
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_CLONE_HPP
+#endif // NSJOIN_DETAIL_KERNEL_CLONE_HPP

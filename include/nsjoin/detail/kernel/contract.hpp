@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_CONTRACT_HPP
-#define NSJOIN_DETAIL_CONTRACT_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_CONTRACT_HPP
+#define NSJOIN_DETAIL_KERNEL_CONTRACT_HPP
 
 #include <cstdlib>
 #include <string_view>
@@ -30,4 +30,4 @@ constexpr void expect(bool precondition, std::string_view rule) noexcept {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_CONTRACT_HPP
+#endif // NSJOIN_DETAIL_KERNEL_CONTRACT_HPP

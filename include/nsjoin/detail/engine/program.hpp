@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_PROGRAM_HPP
-#define NSJOIN_DETAIL_PROGRAM_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_PROGRAM_HPP
+#define NSJOIN_DETAIL_ENGINE_PROGRAM_HPP
 
 #include <nsjoin/command.hpp>
-#include <nsjoin/detail/steps.hpp>
-#include <nsjoin/detail/text.hpp>
+#include <nsjoin/detail/engine/steps.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
 
 // How a child becomes the program of a Command. All of it runs between clone and exec, perhaps on
 // the caller's memory: system calls only, nothing of the caller's is written.
@@ -387,4 +387,4 @@ template <Scope S>
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_PROGRAM_HPP
+#endif // NSJOIN_DETAIL_ENGINE_PROGRAM_HPP

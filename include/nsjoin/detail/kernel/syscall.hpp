@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_SYSCALL_HPP
-#define NSJOIN_DETAIL_SYSCALL_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_SYSCALL_HPP
+#define NSJOIN_DETAIL_KERNEL_SYSCALL_HPP
 
-#include <nsjoin/detail/kernel.hpp>
+#include <nsjoin/detail/kernel/numbers.hpp>
 
 #include <cerrno>
 #include <csignal>
@@ -91,4 +91,4 @@ inline void restore_signals(KernelSignalSet mask) noexcept {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_SYSCALL_HPP
+#endif // NSJOIN_DETAIL_KERNEL_SYSCALL_HPP

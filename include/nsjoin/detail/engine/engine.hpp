@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_ENGINE_HPP
-#define NSJOIN_DETAIL_ENGINE_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_ENGINE_HPP
+#define NSJOIN_DETAIL_ENGINE_ENGINE_HPP
 
-#include <nsjoin/detail/dumpable.hpp>
-#include <nsjoin/detail/map_writer.hpp>
-#include <nsjoin/detail/steps.hpp>
+#include <nsjoin/detail/engine/dumpable.hpp>
+#include <nsjoin/detail/engine/map_writer.hpp>
+#include <nsjoin/detail/engine/steps.hpp>
 
 #include <new>
 #include <optional>
@@ -67,7 +67,7 @@ inline void find_blame(Blame& blame) noexcept {
             return blame.found.error();
         }
     }
-    return fail(Step::make_child, static_cast<int>(-code)).value();
+    return fail(Step::make_child, static_cast<int>(-code)).error();
 }
 
 /// clone_process() for a process that needs its own files in /proc, or whose files the caller
@@ -123,7 +123,7 @@ template <Scope S>
         if (place) {
             return outcome(Step::enter_cgroup, pid);
         }
-        return tl::unexpected<Error>{clone_error(run.route.by_clone, pid)};
+        return Unexpected{clone_error(run.route.by_clone, pid)};
     }
     run.in_child = pid == 0;
     return {};
@@ -178,9 +178,9 @@ void finish_child(Run<S>& run) noexcept {
 
 /// The error for a process that ended without a report.
 [[nodiscard]] inline auto died(Step step, std::string_view who,
-                               const Result<ExitStatus>& status) noexcept -> tl::unexpected<Error> {
+                               const Result<ExitStatus>& status) noexcept -> Unexpected {
     auto error = fail(step, Reason::process_died, who);
-    error.value().code = status ? status->wait_status() : 0;
+    error.error().code = status ? status->wait_status() : 0;
     return error;
 }
 
@@ -189,7 +189,7 @@ template <Scope S>
 [[nodiscard]] auto take_handover(Run<S>& run, const Result<ExitStatus>& joiner) noexcept
     -> Result<void> {
     if (run.handover->failed) {
-        return tl::unexpected<Error>{run.handover->error};
+        return Unexpected{run.handover->error};
     }
     if (!run.handover->finished) {
         return died(run.handover->step, "the joiner", joiner);
@@ -323,7 +323,7 @@ template <Scope S>
         return died(Step::report, "the child", child.wait());
     }
     if (message.failed) {
-        return tl::unexpected<Error>{message.error};
+        return Unexpected{message.error};
     }
     return {};
 }
@@ -336,7 +336,7 @@ template <Scope S>
         const Result<OwnedFd> offsets =
             open_child_file(Step::open_time_offsets, run, child, "timens_offsets");
         if (!offsets) {
-            return tl::unexpected<Error>{offsets.error()};
+            return Unexpected{offsets.error()};
         }
         const Result<void> given = send_descriptor(run.caller_end.borrow(), offsets->borrow());
         sent = given ? 0 : -given.error().code;
@@ -565,11 +565,11 @@ template <Scope S = Scope::everything>
     }
     if (!done) {
         name_namespace(plan, done.error());
-        return tl::unexpected<Error>{done.error()};
+        return Unexpected{done.error()};
     }
     return run.outcome;
 }
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_ENGINE_HPP
+#endif // NSJOIN_DETAIL_ENGINE_ENGINE_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_CLOCK_HPP
-#define NSJOIN_DETAIL_CLOCK_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_CLOCK_HPP
+#define NSJOIN_DETAIL_KERNEL_CLOCK_HPP
 
 #include <nsjoin/duration.hpp>
 
@@ -73,4 +73,4 @@ class PollTimeout {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_CLOCK_HPP
+#endif // NSJOIN_DETAIL_KERNEL_CLOCK_HPP

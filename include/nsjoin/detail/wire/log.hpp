@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_LOG_HPP
-#define NSJOIN_DETAIL_LOG_HPP
+#ifndef NSJOIN_DETAIL_WIRE_LOG_HPP
+#define NSJOIN_DETAIL_WIRE_LOG_HPP
 
-#include <nsjoin/detail/reasons.hpp>
-#include <nsjoin/detail/text.hpp>
+#include <nsjoin/detail/kernel/reasons.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
 #include <nsjoin/pid_fd.hpp>
 #include <nsjoin/pipe.hpp>
 
@@ -182,4 +182,4 @@ class Log {
 
 } // namespace nsjoin
 
-#endif // NSJOIN_DETAIL_LOG_HPP
+#endif // NSJOIN_DETAIL_WIRE_LOG_HPP

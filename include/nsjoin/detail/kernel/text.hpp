@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_TEXT_HPP
-#define NSJOIN_DETAIL_TEXT_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_TEXT_HPP
+#define NSJOIN_DETAIL_KERNEL_TEXT_HPP
 
 #include <nsjoin/error.hpp>
 
@@ -80,4 +80,4 @@ class FixedText {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_TEXT_HPP
+#endif // NSJOIN_DETAIL_KERNEL_TEXT_HPP

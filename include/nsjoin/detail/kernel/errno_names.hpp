@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_ERRNO_NAMES_HPP
-#define NSJOIN_DETAIL_ERRNO_NAMES_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_ERRNO_NAMES_HPP
+#define NSJOIN_DETAIL_KERNEL_ERRNO_NAMES_HPP
 
 #include <array>
 #include <cerrno>
@@ -82,4 +82,4 @@ inline constexpr std::array errno_names{
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_ERRNO_NAMES_HPP
+#endif // NSJOIN_DETAIL_KERNEL_ERRNO_NAMES_HPP

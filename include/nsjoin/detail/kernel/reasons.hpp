@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_REASONS_HPP
-#define NSJOIN_DETAIL_REASONS_HPP
+#ifndef NSJOIN_DETAIL_KERNEL_REASONS_HPP
+#define NSJOIN_DETAIL_KERNEL_REASONS_HPP
 
-#include <nsjoin/detail/errno_names.hpp>
+#include <nsjoin/detail/kernel/errno_names.hpp>
 #include <nsjoin/error.hpp>
 
 #include <cerrno>
@@ -255,4 +255,4 @@ namespace nsjoin::detail {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_REASONS_HPP
+#endif // NSJOIN_DETAIL_KERNEL_REASONS_HPP

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_MAP_WRITER_HPP
-#define NSJOIN_DETAIL_MAP_WRITER_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_MAP_WRITER_HPP
+#define NSJOIN_DETAIL_ENGINE_MAP_WRITER_HPP
 
-#include <nsjoin/detail/steps.hpp>
-#include <nsjoin/detail/text.hpp>
+#include <nsjoin/detail/engine/steps.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
 
 #include <cstdlib>
 
@@ -62,7 +62,7 @@ template <Scope S>
     -> Result<void> {
     const Result<OwnedFd> file = open_child_file(step, run, child, name);
     if (!file) {
-        return tl::unexpected<Error>{file.error()};
+        return Unexpected{file.error()};
     }
     return outcome(step, write_once(file->get(), text));
 }
@@ -150,7 +150,7 @@ template <Scope S>
         const std::string_view text{said.data(), static_cast<std::size_t>(length)};
         error.subject.append(first(text, text.find('\n')));
     }
-    return tl::unexpected<Error>{error};
+    return Unexpected{error};
 }
 
 /// What the plan says of that program.
@@ -240,4 +240,4 @@ template <Scope S>
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_MAP_WRITER_HPP
+#endif // NSJOIN_DETAIL_ENGINE_MAP_WRITER_HPP

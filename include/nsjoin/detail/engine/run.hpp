@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_RUN_HPP
-#define NSJOIN_DETAIL_RUN_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_RUN_HPP
+#define NSJOIN_DETAIL_ENGINE_RUN_HPP
 
-#include <nsjoin/detail/clock.hpp>
-#include <nsjoin/detail/clone.hpp>
-#include <nsjoin/detail/join_calls.hpp>
+#include <nsjoin/detail/engine/join_calls.hpp>
+#include <nsjoin/detail/kernel/clock.hpp>
+#include <nsjoin/detail/kernel/clone.hpp>
 #include <nsjoin/plan.hpp>
 
 #include <cstring>
@@ -257,7 +257,7 @@ template <typename Parts>
     Error error{Step::check_console, result == -ENOTTY ? Reason::not_a_terminal : Reason::system,
                 static_cast<std::int32_t>(-result), Subject{"descriptor "}};
     error.subject.append(std::int64_t{console.get()});
-    return tl::unexpected<Error>{error};
+    return Unexpected{error};
 }
 
 /// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
@@ -266,7 +266,7 @@ template <Scope S>
     Result<OwnedFd> procs =
         open_owned(Step::open_cgroup, run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);
     if (!procs) {
-        return tl::unexpected<Error>{procs.error()};
+        return Unexpected{procs.error()};
     }
     run.cgroup_procs = *std::move(procs);
     run.into_cgroup = false;
@@ -386,7 +386,7 @@ template <Scope S>
     if (needs_proc(plan) && !run.proc.ok()) {
         Result<OwnedFd> proc = open_own_proc(::getpid());
         if (!proc) {
-            return tl::unexpected<Error>{proc.error()};
+            return Unexpected{proc.error()};
         }
         run.own_proc.reset(proc->release());
         run.proc = run.own_proc.borrow();
@@ -482,4 +482,4 @@ void choose_route(Run<S>& run) noexcept {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_RUN_HPP
+#endif // NSJOIN_DETAIL_ENGINE_RUN_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_MOUNT_SOURCES_HPP
-#define NSJOIN_DETAIL_MOUNT_SOURCES_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_MOUNT_SOURCES_HPP
+#define NSJOIN_DETAIL_ENGINE_MOUNT_SOURCES_HPP
 
-#include <nsjoin/detail/run.hpp>
+#include <nsjoin/detail/engine/run.hpp>
 #include <nsjoin/pipe.hpp>
 
 #include <cstring>
@@ -21,8 +21,7 @@ struct SenderIds {
     gid_t gid = 0;
 };
 
-[[nodiscard]] inline auto source_error(long result, std::string_view what) noexcept
-    -> tl::unexpected<Error> {
+[[nodiscard]] inline auto source_error(long result, std::string_view what) noexcept -> Unexpected {
     return fail(Step::take_mount_sources, static_cast<int>(-result), what);
 }
 
@@ -128,7 +127,7 @@ void end_opener(Run<S>& run) noexcept {
     const long length = call_again(SYS_recvfrom, socket.get(), &message, sizeof message, MSG_PEEK,
                                    nullptr, nullptr);
     if (length == sizeof message && message.failed) {
-        return tl::unexpected<Error>{message.error};
+        return Unexpected{message.error};
     }
     const auto file = receive_descriptor(socket);
     if (!file) {
@@ -161,4 +160,4 @@ template <Scope S>
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_MOUNT_SOURCES_HPP
+#endif // NSJOIN_DETAIL_ENGINE_MOUNT_SOURCES_HPP

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_STEPS_HPP
-#define NSJOIN_DETAIL_STEPS_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_STEPS_HPP
+#define NSJOIN_DETAIL_ENGINE_STEPS_HPP
 
 #include <nsjoin/console.hpp>
-#include <nsjoin/detail/mount_sources.hpp>
-#include <nsjoin/detail/run.hpp>
+#include <nsjoin/detail/engine/mount_sources.hpp>
+#include <nsjoin/detail/engine/run.hpp>
 #include <nsjoin/pipe.hpp>
 
 // What the joiner and the child do. All of it runs between clone and return: system calls only, no
@@ -217,7 +217,7 @@ template <Scope S>
     if (!done) {
         Error error = done.error();
         error.step = Step::become_root;
-        return tl::unexpected<Error>{error};
+        return Unexpected{error};
     }
     return {};
 }
@@ -371,4 +371,4 @@ static_assert(
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_STEPS_HPP
+#endif // NSJOIN_DETAIL_ENGINE_STEPS_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_SEAL_HPP
-#define NSJOIN_DETAIL_SEAL_HPP
+#ifndef NSJOIN_DETAIL_WIRE_SEAL_HPP
+#define NSJOIN_DETAIL_WIRE_SEAL_HPP
 
 #include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/files.hpp>
@@ -62,8 +62,7 @@ struct MountAttributes {
     std::uint64_t user_namespace = 0;
 };
 
-[[nodiscard]] inline auto seal_error(long result, std::string_view what) noexcept
-    -> tl::unexpected<Error> {
+[[nodiscard]] inline auto seal_error(long result, std::string_view what) noexcept -> Unexpected {
     return fail(Step::seal_executable, static_cast<int>(-result), what);
 }
 
@@ -327,12 +326,12 @@ inline void restore_name(BorrowedFd proc) noexcept {
 [[nodiscard]] inline auto seal_executable(char* const* environment) noexcept -> Result<void> {
     const auto proc = open_proc();
     if (!proc) {
-        return tl::unexpected<Error>{proc.error()};
+        return Unexpected{proc.error()};
     }
     const auto executable =
         open_owned(Step::seal_executable, proc->get(), own_executable, O_RDONLY);
     if (!executable) {
-        return tl::unexpected<Error>{executable.error()};
+        return Unexpected{executable.error()};
     }
     if (is_sealed(*proc, own_executable, *executable)) {
         restore_name(*proc);
@@ -340,7 +339,7 @@ inline void restore_name(BorrowedFd proc) noexcept {
     }
     const auto line = open_owned(Step::seal_executable, proc->get(), "self/cmdline", O_RDONLY);
     if (!line) {
-        return tl::unexpected<Error>{line.error()};
+        return Unexpected{line.error()};
     }
     Arguments arguments{*line};
     if (arguments.empty()) {
@@ -351,11 +350,11 @@ inline void restore_name(BorrowedFd proc) noexcept {
     }
     const auto copy = sealed_copy(*executable);
     if (!copy) {
-        return tl::unexpected<Error>{copy.error()};
+        return Unexpected{copy.error()};
     }
     return seal_error(execute_again(*copy, arguments, environment), "execveat");
 }
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_SEAL_HPP
+#endif // NSJOIN_DETAIL_WIRE_SEAL_HPP

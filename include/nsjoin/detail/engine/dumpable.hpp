@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_DUMPABLE_HPP
-#define NSJOIN_DETAIL_DUMPABLE_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_DUMPABLE_HPP
+#define NSJOIN_DETAIL_ENGINE_DUMPABLE_HPP
 
-#include <nsjoin/detail/syscall.hpp>
+#include <nsjoin/detail/kernel/syscall.hpp>
 
 #include <cerrno>
 #include <new>
@@ -134,4 +134,4 @@ class NotDumpable {
 
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_DUMPABLE_HPP
+#endif // NSJOIN_DETAIL_ENGINE_DUMPABLE_HPP
