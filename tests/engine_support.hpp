@@ -141,11 +141,15 @@ class CallerState {
     std::map<std::string, std::string> parts_;
 };
 
-/// Whether the plan is run by the engine that is compiled for plans that only join. That is so
-/// where a JoinPlan's type says it; the tests run twice, and with NSJOIN_TEST_SCOPE=joining it is
-/// so for every plan that such a type could say.
+/// The steps of a JoinPlan that only joins, with ids, without a time namespace.
+inline constexpr nsjoin::StepSet joining_steps = nsjoin::detail::possible_steps(
+    nsjoin::KindSet{nsjoin::all_kinds} - nsjoin::Kind::time, {}, nsjoin::detail::said_ids);
+
+/// Whether the plan is run by what is compiled for plans that only join. That is so where a
+/// JoinPlan's type says it; the tests run twice, and with NSJOIN_TEST_STEPS=joining it is so for
+/// every plan that such a type could say.
 inline auto runs_as_joining(const nsjoin::Plan& plan) -> bool {
-    static const bool wanted = ::getenv("NSJOIN_TEST_SCOPE") != nullptr; // NOLINT(*-mt-unsafe)
+    static const bool wanted = ::getenv("NSJOIN_TEST_STEPS") != nullptr; // NOLINT(*-mt-unsafe)
     nsjoin::Draft rest = plan.parts();
     const bool has_time = rest.joined().contains(nsjoin::Kind::time);
     rest.joins = {};
@@ -154,10 +158,11 @@ inline auto runs_as_joining(const nsjoin::Plan& plan) -> bool {
     return wanted && !has_time && rest == nsjoin::Draft{};
 }
 
-/// join_and_clone() by the engine that this run of the tests is for.
+/// join_and_clone() by what this run of the tests is for.
 inline auto clone(const nsjoin::Plan& plan) -> nsjoin::Result<nsjoin::Side> {
-    return runs_as_joining(plan) ? nsjoin::detail::to_side<nsjoin::Scope::joining>(plan.parts())
-                                 : nsjoin::join_and_clone(plan);
+    return runs_as_joining(plan)
+               ? nsjoin::detail::to_side(plan.parts(), nsjoin::detail::perform<joining_steps>)
+               : nsjoin::join_and_clone(plan);
 }
 
 /// What a run came to, as the caller sees it.

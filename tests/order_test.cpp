@@ -9,11 +9,13 @@
 #include <initializer_list>
 #include <span>
 #include <string>
+#include <vector>
 
 using nsjoin::Constraint;
 using nsjoin::Kind;
 using nsjoin::Step;
 using nsjoin::UserRights;
+using nsjoin::When;
 
 namespace {
 
@@ -60,10 +62,6 @@ constexpr auto each_kind_once(UserRights rights) -> bool {
     return seen == nsjoin::KindSet{nsjoin::all_kinds};
 }
 
-constexpr auto is_kept(UserRights rights, const Constraint& c) -> bool {
-    return place(rights, c.before) < place(rights, c.after);
-}
-
 static_assert(each_step_once(UserRights::granted) && each_step_once(UserRights::taken));
 static_assert(each_kind_once(UserRights::granted) && each_kind_once(UserRights::taken));
 
@@ -106,46 +104,75 @@ static_assert(in_order({Step::set_uid, Step::set_death_signal, Step::report}));
 static_assert(in_order({Step::clear_inheritable, Step::set_uid}));
 static_assert(nsjoin::order(UserRights::granted).front() == Step::check_plan);
 static_assert(nsjoin::order(UserRights::taken).front() == Step::check_plan);
-static_assert(nsjoin::order(UserRights::granted).back() == Step::report);
-static_assert(nsjoin::order(UserRights::taken).back() == Step::report);
+static_assert(nsjoin::order(UserRights::granted).back() == Step::execute);
+static_assert(nsjoin::order(UserRights::taken).back() == Step::execute);
+
+/// What a table of two or three constraints is sorted to, under circumstances in which each holds.
+template <std::size_t N, const auto& Table>
+constexpr auto sorted = nsjoin::detail::sort_steps(nsjoin::detail::waits_of<N, Table>(),
+                                                   When::child_first);
 
 // A cycle is seen, and so is a step that waits for itself; no constraint is the enum's order.
-constexpr std::array cycle{Constraint{Step::open_proc, Step::open_target, "", {}},
-                           Constraint{Step::open_target, Step::check_console, "", {}},
-                           Constraint{Step::check_console, Step::open_proc, "", {}}};
-static_assert(nsjoin::detail::sort_steps<4>(cycle, {}).contradiction);
-static_assert(!nsjoin::detail::sort_steps<4>(std::span{cycle}.first(2), {}).contradiction);
-static_assert(nsjoin::detail::sort_steps<4>(std::span{cycle}.first(2), std::span{cycle}.last(1))
-                  .contradiction);
-constexpr std::array itself{Constraint{Step::open_proc, Step::open_proc, "", {}}};
-static_assert(nsjoin::detail::sort_steps<4>(itself, {}).contradiction);
-static_assert(nsjoin::detail::sort_steps<3>({}, {}).steps ==
+constexpr std::array cycle{Constraint{Step::open_proc, Step::open_target},
+                           Constraint{Step::open_target, Step::check_console},
+                           Constraint{Step::check_console, Step::open_proc}};
+constexpr std::array no_cycle{cycle[0], cycle[1]};
+constexpr std::array sometimes{
+    cycle[0], cycle[1],
+    Constraint{Step::check_console, Step::open_proc, "", {}, When::child_first}};
+constexpr std::array never{
+    cycle[0], cycle[1],
+    Constraint{Step::check_console, Step::open_proc, "", {}, When::joiner_first},
+    Constraint{Step::check_console, Step::open_proc, "", {}, When::child_first | When::own_memory}};
+constexpr std::array itself{Constraint{Step::open_proc, Step::open_proc}};
+constexpr std::array backwards{Constraint{Step::open_target, Step::check_plan}};
+constexpr std::array<Constraint, 0> none{};
+static_assert(sorted<4, cycle>.contradiction);
+static_assert(!sorted<4, no_cycle>.contradiction);
+static_assert(sorted<4, sometimes>.contradiction);
+static_assert(!sorted<4, never>.contradiction);
+static_assert(sorted<4, itself>.contradiction);
+static_assert(sorted<3, none>.steps ==
               std::array{Step::check_plan, Step::open_proc, Step::open_target});
-constexpr std::array backwards{Constraint{Step::open_target, Step::check_plan, "", {}}};
-static_assert(nsjoin::detail::sort_steps<3>(backwards, {}).steps ==
+static_assert(sorted<3, backwards>.steps ==
               std::array{Step::open_proc, Step::open_target, Step::check_plan});
-static_assert(nsjoin::detail::sort_steps<64>({}, {}).steps[63] == static_cast<Step>(63));
+static_assert(sorted<64, none>.steps[63] == static_cast<Step>(63));
+
+/// All circumstances that a plan can have: of each pair one. Who creates a time namespace before
+/// the child is made is no child, and opens the file of its offsets by itself.
+auto all_circumstances() -> std::vector<When> {
+    std::vector<When> list;
+    for (unsigned bits = 0; bits < 64; ++bits) {
+        When when = When::always;
+        for (unsigned pair = 0; pair < 6; ++pair) {
+            when = when | static_cast<When>(1U << (2 * pair + (bits >> pair & 1U)));
+        }
+        const bool impossible =
+            holds(When::time_by_first, when) &&
+            (holds(When::child_first, when) || holds(When::offsets_by_caller, when));
+        if (!impossible) {
+            list.push_back(when);
+        }
+    }
+    return list;
+}
 
 /// Which steps the constraints put before which, through other steps too: what the enum's order
 /// has no part in.
 class Implied {
   public:
-    explicit constexpr Implied(UserRights rights) {
-        const auto by_rights = nsjoin::detail::rights_constraints(rights);
-        for (const Step step : nsjoin::order(rights)) {
-            for (const std::span<const Constraint> list :
-                 {std::span<const Constraint>{nsjoin::constraints},
-                  std::span<const Constraint>{by_rights}}) {
-                for (const Constraint& c : list) {
-                    if (c.after == step) {
-                        before_[index(step)] |= before_[index(c.before)] | bit(c.before);
-                    }
+    explicit constexpr Implied(When circumstances) {
+        const auto sorted = nsjoin::detail::sort_steps(nsjoin::detail::plan_waits, circumstances);
+        for (const Step step : sorted.steps) {
+            for (const Constraint& c : nsjoin::constraints) {
+                if (c.after == step && holds(c.when, circumstances)) {
+                    before_[index(step)] |= before_[index(c.before)] | bit(c.before);
                 }
             }
         }
     }
 
-    [[nodiscard]] constexpr auto holds(Step before, Step after) const -> bool {
+    [[nodiscard]] constexpr auto holds_for(Step before, Step after) const -> bool {
         return (before_[index(after)] & bit(before)) != 0;
     }
 
@@ -157,31 +184,35 @@ class Implied {
     std::array<std::uint64_t, nsjoin::plan_step_count> before_{};
 };
 
-constexpr Implied granted{UserRights::granted};
-constexpr Implied taken{UserRights::taken};
+constexpr Implied granted{nsjoin::circumstances(UserRights::granted)};
+constexpr Implied taken{nsjoin::circumstances(UserRights::taken)};
 
 /// An order that the table must say, as it is not to depend on where a step stands in the enum.
 void must_follow(Step before, Step after) {
     const std::string pair =
         std::string{facts(before).name} + ", then " + std::string{facts(after).name};
     CAPTURE(pair);
-    CHECK(granted.holds(before, after));
-    CHECK(taken.holds(before, after));
+    CHECK(granted.holds_for(before, after));
+    CHECK(taken.holds_for(before, after));
 }
 
 } // namespace
 
-TEST_CASE("every constraint is kept, whatever the rights") {
-    for (const UserRights rights : both) {
+TEST_CASE("under all circumstances there is an order, and it keeps every constraint that holds") {
+    const std::vector<When> all = all_circumstances();
+    CHECK(all.size() == 40);
+    for (const When when : all) {
+        const auto sorted = nsjoin::detail::sort_steps(nsjoin::detail::plan_waits, when);
+        CAPTURE(static_cast<unsigned>(when));
+        REQUIRE_FALSE(sorted.contradiction);
+        std::array<std::size_t, nsjoin::plan_step_count> at{};
+        for (std::size_t i = 0; i < sorted.steps.size(); ++i) {
+            at[index(sorted.steps[i])] = i;
+        }
         for (const Constraint& c : nsjoin::constraints) {
             CAPTURE(facts(c.before).name);
             CAPTURE(facts(c.after).name);
-            CHECK(is_kept(rights, c));
-        }
-        for (const Constraint& c : nsjoin::detail::rights_constraints(rights)) {
-            CAPTURE(facts(c.before).name);
-            CAPTURE(facts(c.after).name);
-            CHECK(is_kept(rights, c));
+            CHECK((!holds(c.when, when) || at[index(c.before)] < at[index(c.after)]));
         }
     }
 }
@@ -191,26 +222,30 @@ TEST_CASE("every constraint says why, stands once, and is about steps of a plan"
         const Constraint& c = nsjoin::constraints[i];
         CAPTURE(facts(c.before).name);
         CAPTURE(facts(c.after).name);
-        CHECK(c.before <= Step::report);
-        CHECK(c.after <= Step::report);
+        CHECK(c.before <= Step::execute);
+        CHECK(c.after <= Step::execute);
         CHECK_FALSE(c.why.empty());
         CHECK(c.why.back() != '.');
         CHECK_FALSE(c.since < nsjoin::KernelVersion{3, 8});
         for (std::size_t j = 0; j < i; ++j) {
             const Constraint& other = nsjoin::constraints[j];
-            CHECK_FALSE((other.before == c.before && other.after == c.after));
+            const bool same = other.before == c.before && other.after == c.after;
+            CHECK_FALSE((same && (holds(c.when, other.when) || holds(other.when, c.when))));
         }
     }
 }
 
 TEST_CASE("the rights put the user namespace before, or after, each of the other seven kinds") {
     for (const UserRights rights : both) {
+        const When when = rights == UserRights::granted ? When::rights_granted : When::rights_taken;
         nsjoin::KindSet seen;
-        for (const Constraint& c : nsjoin::detail::rights_constraints(rights)) {
+        for (const Constraint& c : nsjoin::constraints) {
+            if (c.when != when) {
+                continue;
+            }
             const Step user = rights == UserRights::granted ? c.before : c.after;
             const Step other = rights == UserRights::granted ? c.after : c.before;
             CHECK(user == Step::join_user);
-            CHECK_FALSE(c.why.empty());
             for (const nsjoin::KindFacts& row : nsjoin::kind_table) {
                 seen = join_step(row.kind) == other ? seen | row.kind : seen;
             }
@@ -221,7 +256,7 @@ TEST_CASE("the rights put the user namespace before, or after, each of the other
 
 TEST_CASE("the table says by itself: nothing is done before the plan is checked") {
     for (const nsjoin::StepFacts& row : nsjoin::step_table) {
-        if (row.step != Step::check_plan && row.step <= Step::report) {
+        if (row.step != Step::check_plan && row.step <= Step::execute) {
             must_follow(Step::check_plan, row.step);
         }
     }
@@ -230,11 +265,11 @@ TEST_CASE("the table says by itself: nothing is done before the plan is checked"
 TEST_CASE("the table says by itself: the joiner does what changes a process, not the caller") {
     for (const nsjoin::StepFacts& row : nsjoin::step_table) {
         // On the caller's memory, the dumpable flag is the caller's to clear.
-        if (row.actor != nsjoin::Actor::caller && row.step <= Step::report &&
+        if (row.actor != nsjoin::Actor::caller && row.step <= Step::execute &&
             row.step != Step::clear_dumpable) {
             must_follow(Step::make_joiner, row.step);
         }
-        if (row.actor == nsjoin::Actor::child && row.step <= Step::report) {
+        if (row.actor == nsjoin::Actor::child && row.step <= Step::execute) {
             must_follow(Step::make_child, row.step);
         }
     }

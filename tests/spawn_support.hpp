@@ -10,11 +10,13 @@
 
 namespace support {
 
-/// join_and_exec() by the engine that this run of the tests is for.
+/// join_and_exec() by what this run of the tests is for.
 inline auto exec(const nsjoin::Plan& plan, const nsjoin::Command& command)
     -> nsjoin::Result<nsjoin::PidFd> {
     return runs_as_joining(plan)
-               ? nsjoin::detail::execute_plan<nsjoin::Scope::joining>(plan.parts(), command)
+               ? nsjoin::detail::execute_plan(
+                     plan.parts(), command,
+                     nsjoin::detail::perform<joining_steps | nsjoin::detail::command_steps>)
                : nsjoin::join_and_exec(plan, command);
 }
 

@@ -2,7 +2,7 @@
 #ifndef NSJOIN_BOOTSTRAP_HPP
 #define NSJOIN_BOOTSTRAP_HPP
 
-#include <nsjoin/detail/engine/join_calls.hpp>
+#include <nsjoin/detail/engine/namespaces.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
 #include <nsjoin/plan.hpp>
 

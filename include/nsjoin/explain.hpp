@@ -2,12 +2,13 @@
 #ifndef NSJOIN_EXPLAIN_HPP
 #define NSJOIN_EXPLAIN_HPP
 
-#include <nsjoin/detail/engine/run.hpp>
-#include <nsjoin/detail/engine/steps.hpp>
+#include <nsjoin/command.hpp>
+#include <nsjoin/detail/engine/ask.hpp>
+#include <nsjoin/detail/engine/placement.hpp>
+#include <nsjoin/detail/engine/program.hpp>
 #include <nsjoin/detail/kernel/reasons.hpp>
 #include <nsjoin/plan.hpp>
 
-#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -58,534 +59,242 @@ namespace detail {
     return text;
 }
 
-template <Scope S>
-[[nodiscard]] auto creates(const Run<S>& run, Step step) noexcept -> bool {
-    for (const Kind kind : run.plan.created) {
-        if (create_step(kind) == step) {
-            return true;
-        }
-    }
-    return false;
-}
-
-template <Scope S>
-[[nodiscard]] auto joins(const Run<S>& run, Step step) noexcept -> bool {
-    return is_join(step) &&
-           run.joining.contains(static_cast<Kind>(static_cast<unsigned>(step) -
-                                                  static_cast<unsigned>(Step::join_user)));
-}
-
-/// Whether the child sets, in this step, an id or the groups.
-template <Scope S>
-[[nodiscard]] auto sets_ids(const Run<S>& run, Step step) noexcept -> bool {
-    if (run.ids == nullptr) {
-        return false;
-    }
-    switch (step) {
-    case Step::set_groups:
-        return !run.ids->groups.kept();
-    case Step::set_gid:
-        return run.ids->gid.has_value();
-    case Step::set_uid:
-        return run.ids->uid.has_value();
-    default:
-        return run.ids->gid || run.ids->uid || !run.ids->groups.kept();
-    }
-}
-
-/// Whether the child, or the program's process, is the first one, and joins by itself.
-template <Scope S>
-[[nodiscard]] auto first_is_child(const Run<S>& run) noexcept -> bool {
-    return child_is_first(run.route.joiner) || run.one_process;
-}
-
-/// Whether the first process runs on the caller's memory.
-template <Scope S>
-[[nodiscard]] auto shares_callers_memory(const Run<S>& run) noexcept -> bool {
-    const bool program = run.executes && !run.reports;
-    return run.route.joiner == Joiner::shares_memory ||
-           (program && run.route.joiner == Joiner::none);
-}
-
-/// Whether this run has that step.
-template <Scope S>
-[[nodiscard]] auto has_step(const Run<S>& run, Step step) noexcept -> bool {
-    const auto& plan = run.plan;
-    if (is_join(step)) {
-        return joins(run, step);
-    }
-    if (step >= Step::create_net && step <= Step::create_time) {
-        return creates(run, step);
-    }
-    switch (step) {
-    case Step::create_user:
-    case Step::create_pid:
-        return creates(run, step);
-    case Step::open_proc:
-        return needs_proc(plan);
-    case Step::open_target:
-        return !plan.joined().empty();
-    case Step::check_console:
-    case Step::set_console:
-        return plan.console.ok();
-    case Step::open_cgroup:
-    case Step::enter_cgroup:
-        return plan.cgroup.ok();
-    case Step::make_joiner:
-        return !first_is_child(run) && run.route.joiner != Joiner::caller_itself;
-    case Step::make_channel:
-    case Step::report:
-        return run.reports;
-    case Step::set_oom_score_adj:
-        return plan.oom_score_adj.has_value();
-    case Step::open_time_offsets:
-    case Step::write_time_offsets:
-        return plan.time_offsets.has_value();
-    case Step::clear_dumpable: // a change of ids clears that of the memory too
-        return run.route.joiner != Joiner::none ||
-               (shares_callers_memory(run) && run.ids != nullptr);
-    case Step::write_uid_map:
-        return plan.maps && !plan.maps->uids.empty();
-    case Step::write_gid_map:
-        return plan.maps && !plan.maps->gids.empty();
-    case Step::write_setgroups:
-        return plan.maps && must_deny_setgroups(*plan.maps);
-    case Step::await_maps:
-        return run.route.wait_for_caller;
-    case Step::become_root:
-        return run.route.become_root;
-    case Step::enter_time:
-        return run.route.by_unshare.contains(Kind::time);
-    case Step::take_mount_sources:
-        return !plan.mount_sources.list.empty();
-    case Step::new_session:
-        return plan.new_session || plan.console.ok();
-    case Step::set_root:
-        return plan.root.ok();
-    case Step::set_working_directory:
-        return plan.working_directory.ok();
-    case Step::set_name:
-        return !plan.name.empty();
-    case Step::clear_inheritable:
-        return !plan.keep_capabilities && !run.route.user_changes;
-    case Step::set_groups:
-    case Step::set_gid:
-    case Step::set_uid:
-        return sets_ids(run, step);
-    case Step::verify_ids:
-        return sets_ids(run, step) && !(run.executes && run.ids == &run.root_ids);
-    case Step::set_death_signal:
-        return plan.death_signal != 0;
-    default:
-        return step <= Step::report;
-    }
-}
-
-/// The steps that the run has, in the order in which they are done. No step is in it twice.
-class StepList {
+/// A schedule in words. It decides nothing.
+class Words {
   public:
-    [[nodiscard]] auto size() const noexcept -> std::size_t { return size_; }
+    Words(const Draft& plan, const Schedule& schedule) noexcept
+        : plan_{plan}, schedule_{schedule} {}
 
-    [[nodiscard]] auto operator[](std::size_t place) const noexcept -> Step {
-        return steps_[place];
-    }
-
-    [[nodiscard]] auto begin() const noexcept -> const Step* { return steps_.data(); }
-
-    [[nodiscard]] auto end() const noexcept -> const Step* { return steps_.data() + size_; }
-
-    /// Where the step is; size() if it is not there.
-    [[nodiscard]] auto find(Step step) const noexcept -> std::size_t {
-        std::size_t place = 0;
-        while (place < size_ && steps_[place] != step) {
-            ++place;
-        }
-        return place;
-    }
-
-    void push_back(Step step) noexcept { steps_[size_++] = step; }
-
-    /// Moves the step at `from` to `to`; those between make room.
-    void move(std::size_t from, std::size_t to) noexcept {
-        const Step step = steps_[from];
-        for (; from < to; ++from) {
-            steps_[from] = steps_[from + 1];
-        }
-        for (; from > to; --from) {
-            steps_[from] = steps_[from - 1];
-        }
-        steps_[to] = step;
-    }
-
-    /// Moves `step`, if both are there, to the place before `anchor`.
-    void move_before(Step step, Step anchor) noexcept {
-        const std::size_t from = find(step);
-        const std::size_t to = find(anchor);
-        if (from != size_ && to != size_) {
-            move(from, from < to ? to - 1 : to);
+    /// The task in that place: who does what, by which call, and why there.
+    void append(std::string& text, std::string_view label, std::size_t place) const {
+        const Task& task = schedule_.list[place];
+        text.append(label).append(process(task.process)).append(": ").append(what(task));
+        text.append("  [").append(system(task)).append("]\n");
+        if (const std::string why = reason(place); !why.empty()) {
+            text.append("        ").append(why).append("\n");
         }
     }
 
   private:
-    std::array<Step, plan_step_count> steps_{};
-    std::size_t size_ = 0;
+    [[nodiscard]] static auto process(Process which) noexcept -> std::string_view {
+        constexpr std::array<std::string_view, process_count> names{"caller", "opener", "joiner",
+                                                                    "child"};
+        return names[static_cast<std::size_t>(which)];
+    }
+
+    [[nodiscard]] static auto what(const Task& task) -> std::string {
+        if (task.call == Call::tell || task.call == Call::hear) {
+            return std::string{task.step == Step::await_maps     ? "let the child go on"
+                               : task.step == Step::report       ? "wait for the report"
+                               : task.step == Step::offer_errors ? "take the pipe of the child"
+                                                                 : "wait for the execution"};
+        }
+        return task.kinds.empty()
+                   ? std::string{facts(task.step).name}
+                   : (is_join(task.step) ? "join " : "create ") + names_of(task.kinds);
+    }
+
+    /// The clone that makes a process, with the flags that say what kind of process it is.
+    [[nodiscard]] auto clone(const Task& task) const -> std::string {
+        const Process made = task.step == Step::make_joiner ? Process::joiner : Process::child;
+        const ProcessFacts& process = schedule_.process(made);
+        const bool vm = process.memory == Memory::callers || process.memory == Memory::joiners;
+        bool in_cgroup = false;
+        for (const Task& other : schedule_.tasks()) {
+            in_cgroup =
+                in_cgroup || (other.step == Step::enter_cgroup && other.call == Call::with_clone &&
+                              process.maker == Process::caller);
+        }
+        std::string flags;
+        const auto add = [&flags](bool has, std::string_view flag) {
+            flags.append(has && !flags.empty() ? " | " : "").append(has ? flag : "");
+        };
+        add(vm, "CLONE_VM");
+        add(vm || schedule_.roles.shares, "CLONE_VFORK");
+        add(process.clear_sighand, "CLONE_CLEAR_SIGHAND");
+        add(process.sibling, "CLONE_PARENT");
+        add(in_cgroup, "CLONE_INTO_CGROUP");
+        add(made == Process::child && !schedule_.roles.by_clone.empty(),
+            names_of(schedule_.roles.by_clone, " | "));
+        std::string text{task.call == Call::clone3 ? "clone3" : "clone"};
+        text.append(flags.empty() ? "" : "(").append(flags).append(flags.empty() ? "" : ")");
+        // A joiner ends before its maker goes on.
+        return task.step == Step::make_joiner ? text.append(", waitid") : text;
+    }
+
+    /// One call that joins, as "setns(pidfd of 4711, user | mnt)".
+    [[nodiscard]] auto join(const Task& task) const -> std::string {
+        const JoinSource& source = plan_.source(task.slot.kind());
+        std::string text{task.process == Process::caller ? "unshare(CLONE_FS), setns(" : "setns("};
+        if (task.slot.is_opened()) {
+            text.append("descriptor of ").append(facts(task.slot.kind()).name).append(" of pid ");
+            text.append(std::to_string(source.target_pid));
+        } else if (task.call == Call::setns_pidfd) {
+            text.append("pidfd of pid ").append(std::to_string(source.target_pid));
+        } else {
+            text.append("descriptor ").append(std::to_string(source.fd.get()));
+        }
+        return text.append(", ").append(names_of(task.kinds, " | ")).append(")");
+    }
+
+    [[nodiscard]] auto system(const Task& task) const -> std::string {
+        const bool file = schedule_.roles.offsets_by_caller && task.step == Step::await_maps;
+        switch (task.call) {
+        case Call::with_clone:
+            return "by that call";
+        case Call::none:
+            return "none";
+        case Call::tell:
+            return file ? "sendmsg(SCM_RIGHTS)" : "sendto";
+        case Call::hear:
+            return task.step == Step::report         ? "ppoll, recvfrom"
+                   : task.step == Step::offer_errors ? "ppoll, recvmsg(SCM_RIGHTS)"
+                                                     : "ppoll, read";
+        case Call::of_the_child:
+            return task.step == Step::set_oom_score_adj ? "openat, write(/proc/PID/oom_score_adj)"
+                                                        : "openat(/proc/PID/timens_offsets), ppoll";
+        default:
+            break;
+        }
+        if (is_join(task.step)) {
+            return join(task);
+        }
+        if (task.step == Step::make_joiner || task.step == Step::make_child) {
+            return clone(task);
+        }
+        if (is_create(task.step)) {
+            return "unshare(" + names_of(task.kinds, " | ") + ")";
+        }
+        return file ? "ppoll, recvmsg(SCM_RIGHTS)" : std::string{facts(task.step).system};
+    }
+
+    [[nodiscard]] auto reason(std::size_t place) const -> std::string {
+        const Task& task = schedule_.list[place];
+        if (task.call == Call::tell || task.call == Call::hear) {
+            return task.call == Call::tell
+                       ? "before \"wait for the caller's word\": it is what the "
+                         "child waits for"
+                       : "after what the child does there: it is what tells of "
+                         "it";
+        }
+        if (is_join(task.step) && task.kinds.size() > 1) {
+            return task.kinds.contains(Kind::user)
+                       ? "one call, all or nothing: the rights that the caller has and those that "
+                         "the joined user namespace gives count together, so there is no order "
+                         "among them"
+                       : "one call, all or nothing: there is no order among them";
+        }
+        if (task.may_wait) {
+            return "the kernel can't tell who owns it: tried before user, and again after it if "
+                   "EPERM";
+        }
+        return by_rights(place);
+    }
+
+    /// Of a single kind beside the user namespace, where the rights decide.
+    [[nodiscard]] auto by_rights(std::size_t place) const -> std::string {
+        const Task& task = schedule_.list[place];
+        bool user_before = false;
+        for (std::size_t i = 0; i < place; ++i) {
+            user_before = user_before || does(schedule_.list[i], Step::join_user);
+        }
+        if (is_join(task.step) && task.step != Step::join_user &&
+            schedule_.roles.joining.contains(Kind::user)) {
+            return user_before ? "after \"join user\": the rights over it come with the joined "
+                                 "user namespace"
+                               : "before \"join user\": the caller has the rights over it now, and "
+                                 "loses them with the user namespace that it leaves";
+        }
+        if (task.step == Step::report) {
+            return "after everything else: the child returns only when all of it is done";
+        }
+        const Placement found = placement_of(schedule_, place);
+        if (found.constraint == nullptr) {
+            return {};
+        }
+        std::string text{found.other < place ? "after \"" : "before \""};
+        const Task& other = schedule_.list[found.other];
+        return text.append(what(other)).append("\": ").append(found.constraint->why);
+    }
+
+    const Draft& plan_;
+    const Schedule& schedule_;
 };
 
-/// What the clone that makes the child creates, it creates there and then.
-template <Scope S>
-void move_to_clone(StepList& list, const Run<S>& run) {
-    std::size_t place = list.find(Step::make_child);
-    for (const Step step : order(UserRights::taken)) {
-        bool by_clone = false;
-        for (const Kind kind : run.route.by_clone) {
-            by_clone = by_clone || create_step(kind) == step;
-        }
-        if (by_clone) {
-            list.move(list.find(step), ++place);
-        }
-    }
-}
-
-/// The child is made first where it does what else a joiner does.
-template <Scope S>
-void move_child_first(StepList& list, const Run<S>& run) {
-    const auto is_first = [](Step step) {
-        return facts(step).actor == Actor::first && step < Step::make_child;
-    };
-    const std::size_t made = list.find(Step::make_child);
-    std::size_t first = 0;
-    while (first < made && !is_first(list[first])) {
-        ++first;
-    }
-    for (std::size_t i = 0; i <= run.route.by_clone.size(); ++i) {
-        list.move(made + i, first + i);
-    }
-}
-
-template <Scope S>
-[[nodiscard]] auto steps_of(const Run<S>& run) -> StepList {
-    StepList list;
-    bool joined = false;
-    for (const Step step : order(UserRights::taken)) {
-        if (!is_join(step)) {
-            if (has_step(run, step)) {
-                list.push_back(step);
-            }
-        } else if (!joined) {
-            joined = true;
-            for (const JoinCall& join : run.calls.view()) {
-                for (const Kind kind : join.kinds) {
-                    list.push_back(join_step(kind));
-                }
-            }
-        }
-    }
-    move_to_clone(list, run);
-    if (first_is_child(run)) {
-        move_child_first(list, run);
-    }
-    if (shares_callers_memory(run)) {
-        list.move_before(Step::clear_dumpable,
-                         first_is_child(run) ? Step::make_child : Step::make_joiner);
-    }
-    if (run.route.offsets_by_caller) {
-        list.move_before(Step::open_time_offsets, Step::await_maps);
-    }
-    if (run.route.time_by_joiner) {
-        list.move_before(Step::create_time, Step::make_child);
-        list.move_before(Step::write_time_offsets, Step::make_child);
-    }
-    return list;
-}
-
-/// What no constraint of the table says, as it is so in this run only.
-template <Scope S>
-[[nodiscard]] auto reason_of_run(const Run<S>& run, Step step) noexcept -> std::string_view {
-    const auto& route = run.route;
-    switch (step) {
-    case Step::set_oom_score_adj:
-        return route.oom_by_caller ? "after \"make the child\": in the new user namespace it could "
-                                     "not lower it any more"
-                                   : "";
-    case Step::open_time_offsets:
-        return route.offsets_by_caller
-                   ? "after \"make the child\": the file is the child's, who is "
-                     "not dumpable and can't open it"
-                   : "";
-    case Step::clear_dumpable:
-        return route.joiner == Joiner::none
-                   ? "before \"make the child\": a change of ids clears the "
-                     "flag of the memory, which is the caller's"
-                   : "";
-    case Step::create_time:
-        return route.time_by_joiner ? "before \"make the child\": it takes only children" : "";
-    case Step::await_maps:
-        return route.joiner == Joiner::own_memory && !run.plan.maps
-                   ? "after \"make the child\": the joiner's pidfd of it is gone, and while it "
-                     "waits "
-                     "the caller opens another"
-                   : "";
-    default:
-        return "";
-    }
-}
-
-/// What the table says of two steps; null if there is no constraint.
-[[nodiscard]] inline auto constraint_of(Step before, Step after) noexcept -> const Constraint* {
-    for (const Constraint& c : constraints) {
-        if (c.before == before && c.after == after) {
-            return &c;
-        }
-    }
-    return nullptr;
-}
-
-/// Why the step stands where it does: the constraint with the nearest step before it that this run
-/// has, or else with the nearest one after it.
-template <Scope S>
-[[nodiscard]] auto reason_for_place(const Run<S>& run, const StepList& list, Step step)
-    -> std::string {
-    if (const std::string_view own = reason_of_run(run, step); !own.empty()) {
-        return std::string{own};
-    }
-    const std::size_t place = list.find(step);
-    const auto said = [](std::string_view where, Step other, const Constraint& c) {
-        std::string text{where};
-        return text.append(facts(other).name).append("\": ").append(c.why);
-    };
-    for (std::size_t other = place; other-- != 0;) {
-        const Constraint* c = constraint_of(list[other], step);
-        if (c == nullptr && list[other] == Step::make_child && first_is_child(run)) {
-            c = constraint_of(Step::make_joiner, step); // it is the joiner too
-        }
-        if (c != nullptr && list[other] != Step::check_plan) { // which comes before everything
-            return said("after \"", list[other], *c);
-        }
-    }
-    if (step == Step::report) {
-        return "after everything else: the child returns only when all of it is done";
-    }
-    for (std::size_t other = place; other < list.size(); ++other) {
-        if (const Constraint* const c = constraint_of(step, list[other]); c != nullptr) {
-            return said("before \"", list[other], *c);
-        }
-    }
-    const Constraint* const checked = constraint_of(Step::check_plan, step);
-    return checked != nullptr ? said("after \"", Step::check_plan, *checked) : std::string{};
-}
-
-template <Scope S>
-[[nodiscard]] auto process_name(const Run<S>& run, Step step) noexcept -> std::string_view {
-    const auto& route = run.route;
-    const std::string_view first = route.joiner == Joiner::caller_itself ? "caller"
-                                   : first_is_child(run)                 ? "child"
-                                                                         : "joiner";
-    const bool by_caller = (step == Step::clear_dumpable && shares_callers_memory(run)) ||
-                           (step == Step::open_time_offsets && route.offsets_by_caller) ||
-                           (step == Step::set_oom_score_adj && route.oom_by_caller);
-    if (by_caller || facts(step).actor == Actor::caller) {
-        return "caller";
-    }
-    const bool time = step == Step::create_time || step == Step::write_time_offsets;
-    if (route.time_by_joiner && time) {
-        return first;
-    }
-    if (step == Step::enter_cgroup && run.into_cgroup) {
-        return "caller";
-    }
-    bool by_clone = step == Step::make_child;
-    for (const Kind kind : route.by_clone) {
-        by_clone = by_clone || create_step(kind) == step;
-    }
-    if (by_clone) {
-        return first_is_child(run) ? "caller" : first;
-    }
-    return facts(step).actor == Actor::child ? "child" : first;
-}
-
-/// The clone that makes a process, with the flags that say what kind of process it is.
-template <Scope S>
-[[nodiscard]] auto describe_clone(const Run<S>& run, Step step) -> std::string {
-    const bool program = run.executes && !run.reports;
-    const bool first = step == Step::make_joiner || first_is_child(run);
-    std::string flags;
-    const auto add = [&flags](bool has, std::string_view flag) {
-        flags.append(has && !flags.empty() ? " | " : "").append(has ? flag : "");
-    };
-    add(first ? shares_callers_memory(run) : program, "CLONE_VM");
-    add(first ? shares_callers_memory(run) || program : program, "CLONE_VFORK");
-    add(first && program && shares_callers_memory(run), "CLONE_CLEAR_SIGHAND");
-    add(!first || run.plan.child_of == ChildOf::callers_parent, "CLONE_PARENT");
-    add(first && run.into_cgroup, "CLONE_INTO_CGROUP");
-    if (step == Step::make_child) {
-        add(!run.route.by_clone.empty(), names_of(run.route.by_clone, " | "));
-    }
-    const bool by_clone3 =
-        first ? program || !shares_callers_memory(run) || run.into_cgroup : !program;
-    return std::string{by_clone3 ? "clone3" : "clone"}
-        .append(flags.empty() ? "" : "(")
-        .append(flags)
-        .append(flags.empty() ? "" : ")");
-}
-
-/// The system call of a step, where the run knows it better than the table.
-template <Scope S>
-[[nodiscard]] auto system_call(const Run<S>& run, Step step) -> std::string {
-    if (step == Step::make_joiner || step == Step::make_child) {
-        return describe_clone(run, step);
-    }
-    if (step == Step::set_oom_score_adj && run.route.oom_by_caller) {
-        return "write(/proc/PID/oom_score_adj)";
-    }
-    if (step == Step::open_time_offsets && run.route.offsets_by_caller) {
-        return "openat(/proc/PID/timens_offsets), sendmsg(SCM_RIGHTS)";
-    }
-    if (step == Step::await_maps && run.route.offsets_by_caller) {
-        return "ppoll, recvmsg(SCM_RIGHTS)";
-    }
-    bool by_clone = step == Step::enter_cgroup && run.into_cgroup;
-    for (const Kind kind : run.route.by_clone) {
-        by_clone = by_clone || create_step(kind) == step;
-    }
-    if (by_clone) {
-        return "by that call";
-    }
-    return step == Step::enter_cgroup ? "write(cgroup.procs)" : std::string{facts(step).system};
-}
-
-/// One call that joins, as "setns(pidfd of 4711, user | mnt)".
-template <Scope S>
-[[nodiscard]] auto describe_call(const Run<S>& run, const JoinCall& join) -> std::string {
-    const JoinSource& source = run.plan.source(*join.kinds.begin());
-    const bool by_pidfd = join.fd == source.fd.get() && source.from == JoinSource::From::target;
-    std::string text{"setns("};
-    text.append(by_pidfd ? "pidfd of pid " : "descriptor ");
-    text.append(std::to_string(by_pidfd ? source.target_pid : join.fd));
-    return text.append(", ").append(names_of(join.kinds, " | ")).append(")");
-}
-
-/// Why a call that joins stands where it does.
-template <Scope S>
-[[nodiscard]] auto reason_for_call(const Run<S>& run, const StepList& list, const JoinCall& join,
-                                   bool user_before) -> std::string {
-    if (join.kinds.size() > 1 && !join.kinds.contains(Kind::user)) {
-        return "one call, all or nothing: there is no order among them";
-    }
-    if (join.kinds.size() > 1) {
-        return "one call, all or nothing: the rights that the caller has and those that the joined "
-               "user namespace gives count together, so there is no order among them";
-    }
-    if (join.may_wait) {
-        return "the kernel can't tell who owns it: tried before user, and again after it if EPERM";
-    }
-    const Kind kind = *join.kinds.begin();
-    if (kind != Kind::user && run.joining.contains(Kind::user)) {
-        return user_before ? "after \"join user\": the rights over it come with the joined user "
-                             "namespace"
-                           : "before \"join user\": the caller has the rights over it now, and "
-                             "loses them with the user namespace that it leaves";
-    }
-    return reason_for_place(run, list, join_step(kind));
-}
-
-inline void append_entry(std::string& text, std::string_view label, std::string_view what,
-                         std::string_view system, std::string_view why) {
-    text.append(label).append(what).append("  [").append(system).append("]\n");
-    if (!why.empty()) {
-        text.append("        ").append(why).append("\n");
-    }
-}
-
-[[nodiscard]] inline auto numbered(int& number) -> std::string {
-    ++number;
+[[nodiscard]] inline auto numbered(int number) -> std::string {
     return (number < 10 ? "  " : " ") + std::to_string(number) + ". ";
 }
 
-/// The calls that join, each with the reason for its place; with `number`, as numbered steps.
-template <Scope S>
-void explain_calls(std::string& text, const Run<S>& run, const StepList& list,
-                   const JoinCalls& calls, int* number) {
-    const std::string who = std::string{process_name(run, Step::join_user)} + ": ";
-    bool user_before = false;
-    for (const JoinCall& join : calls.view()) {
-        const std::string label = number != nullptr ? numbered(*number) + who : "      - ";
-        append_entry(text, label, "join " + names_of(join.kinds), describe_call(run, join),
-                     reason_for_call(run, list, join, user_before));
-        user_before = user_before || join.kinds.contains(Kind::user);
+/// How the same is joined where the kernel refuses one call for several kinds.
+inline void explain_otherwise(std::string& text, const Draft& plan, const Outline& outline,
+                              Facts facts) {
+    facts.join_by = JoinBy::descriptor;
+    const Schedule other = schedule(outline, facts);
+    text.append(
+        "        where the kernel refuses that (before Linux 5.8, a seccomp filter), through "
+        "descriptors opened before:\n");
+    for (std::size_t i = 0; i < other.count; ++i) {
+        if (is_join(other.list[i].step)) {
+            Words{plan, other}.append(text, "      - ", i);
+        }
     }
 }
 
-template <Scope S>
-void explain_joins(std::string& text, const Run<S>& run, const StepList& list, int& number) {
-    explain_calls(text, run, list, run.calls, &number);
-    bool several = false;
-    for (const JoinCall& join : run.calls.view()) {
-        several = several || join.kinds.size() > 1;
-    }
-    const JoinCalls otherwise = run.candidates.calls(Way::by_descriptors);
-    if (several && otherwise.count != 0) {
-        text.append("        where the kernel refuses that (before Linux 5.8, a seccomp filter), "
-                    "through descriptors opened before:\n");
-        explain_calls(text, run, list, otherwise, nullptr);
-    }
-}
-
-/// One call for each source of the plan, of which nothing is known.
-template <Scope S>
-void add_calls_unseen(Run<S>& run) noexcept {
-    if (const BorrowedFd target = single_target(run.plan); target.ok()) {
-        run.calls.add({target.get(), run.joining});
-        return;
-    }
-    for (const Kind kind : run.joining) {
-        run.calls.add({run.plan.source(kind).fd.get(), kind});
-    }
-}
-
-/// Looks at what is to be joined, and decides as join_and_clone() does. Changes nothing.
-template <Scope S>
-[[nodiscard]] auto decide(Run<S>& run) noexcept -> Result<void> {
-    Result<void> looked = run.candidates.look(run.plan);
-    run.joining = looked ? run.candidates.differing() : run.plan.joined();
-    if (looked) {
-        run.calls = run.candidates.calls(Way::differing);
-    } else { // what it would do
-        add_calls_unseen(run);
-    }
-    if (run.plan.cgroup.ok()) {
-        (void)look_at_cgroup(run.plan, run.into_cgroup);
-    }
-    choose_route(run);
-    return looked;
-}
-
-/// A run that is decided, in words.
-template <Scope S>
-[[nodiscard]] auto explain_run(const Run<S>& run, const Result<void>& looked) -> std::string {
+/// Which namespaces, and what is in the way.
+[[nodiscard]] inline auto explain_kinds(const Outline& outline, const Schedule& schedule,
+                                        const Result<void>& asked) -> std::string {
+    const KindSet joining = schedule.roles.joining;
     std::string text{"join "};
-    text.append(run.joining.empty() ? "nothing" : names_of(run.joining));
-    const KindSet same = run.plan.joined() - run.joining;
+    text.append(joining.empty() ? "nothing" : names_of(joining));
+    const KindSet same = outline.joined - joining;
     if (!same.empty()) {
         text.append(" (the caller is in the same ").append(names_of(same)).append(")");
     }
     text.append("; create ");
-    text.append(run.plan.created.empty() ? "nothing" : names_of(run.plan.created));
-    text.append("\n");
-    if (!looked) {
-        text.append("this will fail: ").append(nsjoin::explain(looked.error())).append("\n");
+    text.append(outline.created.empty() ? "nothing" : names_of(outline.created)).append("\n");
+    const Result<void> failure = asked && schedule.refused != Reason::system
+                                     ? Result<void>{fail(Step::check_plan, schedule.refused)}
+                                     : asked;
+    if (!failure) {
+        text.append("this will fail: ").append(nsjoin::explain(failure.error())).append("\n");
     }
-    bool joins_explained = false;
-    int number = 0;
-    const StepList list = steps_of(run);
-    for (const Step step : list) {
-        if (!is_join(step)) {
-            const std::string label =
-                numbered(number) + std::string{process_name(run, step)} + ": ";
-            append_entry(text, label, facts(step).name, system_call(run, step),
-                         reason_for_place(run, list, step));
-        } else if (!joins_explained) {
-            joins_explained = true;
-            explain_joins(text, run, list, number);
+    return text;
+}
+
+/// What is asked, and the schedule that follows, in words.
+[[nodiscard]] inline auto explain_outline(const Draft& plan, const Outline& outline)
+    -> std::string {
+    Facts facts;
+    OpenedSpaces opened;
+    Result<void> asked = ask(plan, outline, facts, opened);
+    if (asked && !outline.joined.empty()) {
+        asked = look_at_spaces(plan, opened, facts);
+    }
+    if (!asked) { // what it would do
+        facts.same = {};
+        facts.join_by = outline.single_target() ? JoinBy::one_call : JoinBy::descriptor;
+    }
+    const Schedule now = schedule(outline, facts);
+    std::string text;
+    if (outline.program) {
+        text = now.roles.shares && now.roles.first == Memory::callers
+                   ? "on the caller's memory (CLONE_VM | CLONE_VFORK), nothing is copied\n"
+               : now.roles.shares
+                   ? "on one copy of the caller's memory: who shares memory can't join a time "
+                     "namespace\n"
+                   : "in a copy of the caller's memory: a new time namespace, id maps, "
+                     "oom_score_adj, a deadline or mount sources need a process with memory of its "
+                     "own\n";
+    }
+    text.append(explain_kinds(outline, now, asked));
+    bool several = false;
+    for (std::size_t i = 0; i < now.count; ++i) {
+        const bool join = is_join(now.list[i].step);
+        several = several || (join && now.list[i].kinds.size() > 1);
+        Words{plan, now}.append(text, numbered(static_cast<int>(i) + 1), i);
+        const bool last = join && (i + 1 == now.count || !is_join(now.list[i + 1].step));
+        if (last && several && asked) {
+            explain_otherwise(text, plan, outline, facts);
         }
     }
     return text;
@@ -593,14 +302,17 @@ template <Scope S>
 
 } // namespace detail
 
-/// A plan in words: each step in its order, which process does it, the system call and the reason
-/// for its place. Asks the kernel what join_and_clone() would ask (which of the namespaces differ
-/// from the caller's, who owns them), and does nothing. Allocates.
-template <Scope S = Scope::everything>
-[[nodiscard]] auto explain(const Plan& plan) -> std::string {
-    detail::Run<S> run{plan.parts()};
-    const Result<void> looked = detail::decide(run);
-    return detail::explain_run(run, looked);
+/// A plan in words: each task in its order, which process does it, the system call and the reason
+/// for its place. Asks the kernel what join_and_clone() would ask, and which of the namespaces
+/// differ from the caller's and who owns them; does nothing. Allocates.
+[[nodiscard]] inline auto explain(const Plan& plan) -> std::string {
+    return detail::explain_outline(plan.parts(), detail::outline_of(plan.parts()));
+}
+
+/// The same as join_and_exec() runs it: on whose memory the processes run and why, and how the
+/// child becomes the program. Allocates.
+[[nodiscard]] inline auto explain(const Plan& plan, const Command& command) -> std::string {
+    return detail::explain_outline(plan.parts(), detail::outline_of(plan.parts(), command));
 }
 
 } // namespace nsjoin

@@ -42,9 +42,8 @@ class [[nodiscard]] Side {
 
 namespace detail {
 
-template <Scope S>
-[[nodiscard]] auto to_side(const Draft& plan) noexcept -> Result<Side> {
-    const Result<Outcome> result = run_plan<compiled_for(S)>(plan);
+[[nodiscard]] inline auto to_side(const Draft& plan, Perform perform) noexcept -> Result<Side> {
+    const Result<Outcome> result = run_plan(plan, perform);
     if (!result) {
         return Unexpected{result.error()};
     }
@@ -76,17 +75,15 @@ template <Scope S>
 /// System calls: setns(2), clone3(2), unshare(2) and what the steps need; explain() lists them.
 /// Linux 5.3; each newer call has a fall-back. Errors: the failed step, with what it was done to
 /// and why.
-template <Scope S = Scope::everything>
-[[nodiscard]] auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
-    detail::check_scope_of_plan<S>();
-    return detail::to_side<S>(plan.parts());
+[[nodiscard]] inline auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
+    return detail::to_side(plan.parts(), detail::perform<detail::every_step()>);
 }
 
 /// The same with a plan of the compiler's: what such a plan can't say is not compiled.
 template <unsigned Joined, unsigned Created, unsigned Said>
 [[nodiscard]] auto join_and_clone(const JoinPlan<Joined, Created, Said>& plan) noexcept
     -> Result<Side> {
-    return detail::to_side<JoinPlan<Joined, Created, Said>::scope>(plan.parts());
+    return detail::to_side(plan.parts(), detail::perform<JoinPlan<Joined, Created, Said>::steps>);
 }
 
 } // namespace nsjoin

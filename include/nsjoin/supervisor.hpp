@@ -3,8 +3,8 @@
 #define NSJOIN_SUPERVISOR_HPP
 
 #include <nsjoin/bootstrap.hpp>
-#include <nsjoin/detail/engine/join_calls.hpp>
-#include <nsjoin/detail/engine/map_writer.hpp>
+#include <nsjoin/detail/engine/id_maps.hpp>
+#include <nsjoin/detail/engine/namespaces.hpp>
 #include <nsjoin/detail/wire/log.hpp>
 #include <nsjoin/detail/wire/seal.hpp>
 #include <nsjoin/pipe.hpp>

@@ -93,9 +93,7 @@ auto ours::join(KindSet kinds) -> Nanoseconds {
         if (!target) {
             return false;
         }
-        nsjoin::detail::JoinCalls calls;
-        calls.add({target->fd().get(), kinds});
-        return nsjoin::detail::join_all(calls).has_value();
+        return nsjoin::detail::call(SYS_setns, target->fd().get(), kinds.clone_flags()) == 0;
     });
 }
 

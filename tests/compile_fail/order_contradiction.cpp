@@ -12,6 +12,6 @@ static constexpr std::array rules{
 #endif
 };
 
-static_assert(
-    nsjoin::detail::ordered<nsjoin::plan_step_count, rules, nsjoin::UserRights::taken>()[0] ==
-    Step::check_plan);
+static_assert(nsjoin::detail::ordered<nsjoin::plan_step_count, rules,
+                                      nsjoin::circumstances(nsjoin::UserRights::taken)>()[0] ==
+              Step::check_plan);

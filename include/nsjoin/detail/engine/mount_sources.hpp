@@ -2,7 +2,7 @@
 #ifndef NSJOIN_DETAIL_ENGINE_MOUNT_SOURCES_HPP
 #define NSJOIN_DETAIL_ENGINE_MOUNT_SOURCES_HPP
 
-#include <nsjoin/detail/engine/run.hpp>
+#include <nsjoin/detail/engine/processes.hpp>
 #include <nsjoin/pipe.hpp>
 
 #include <cstring>
@@ -20,10 +20,6 @@ struct SenderIds {
     uid_t uid = 0;
     gid_t gid = 0;
 };
-
-[[nodiscard]] inline auto source_error(long result, std::string_view what) noexcept -> Unexpected {
-    return fail(Step::take_mount_sources, static_cast<int>(-result), what);
-}
 
 /// Waits for a byte and says who sent it, in this process's own pid namespace. 0: nobody will.
 [[nodiscard]] inline auto receive_sender(BorrowedFd socket) noexcept -> pid_t {
@@ -46,77 +42,80 @@ struct SenderIds {
     return ids.pid;
 }
 
-/// Opens the sources in the mount namespace of the process that asks, and sends each.
-template <Scope S>
-[[nodiscard]] auto serve_sources(const Run<S>& run, BorrowedFd socket) noexcept -> Result<void> {
+/// Opens the sources in the mount namespace of the process that asks, and sends each. Without an
+/// error also where the child is gone.
+[[nodiscard]] inline auto serve_sources(const Attempt& attempt) noexcept -> Result<void> {
+    constexpr Step step = Step::open_mount_sources;
+    const BorrowedFd socket = attempt.opener.own_end.borrow();
     const pid_t child = receive_sender(socket);
     if (child <= 0) {
-        return {}; // the child is gone
+        return {};
     }
     Subject entry;
     entry.append(std::int64_t{child}).append("/ns/mnt");
-    const OwnedFd space{static_cast<int>(open_at(run.proc.get(), entry.c_str(), O_RDONLY))};
+    const OwnedFd space{static_cast<int>(open_at(attempt.run.proc.get(), entry.c_str(), O_RDONLY))};
     const long moved = call(SYS_setns, space.get(), facts(Kind::mount).clone_flag);
     if (moved < 0) {
-        return source_error(moved, "setns to the child's mount namespace");
+        return fail(step, static_cast<int>(-moved), "setns to the child's mount namespace");
     }
-    for (const MountSource& source : run.plan.mount_sources.list) {
+    for (const MountSource& source : attempt.run.plan.mount_sources.list) {
         std::array<char, 4096> path{};
         expect(source.path.size() < path.size(), "a mount source is longer than a path can be");
         std::memcpy(path.data(), source.path.data(), source.path.size());
-        const OwnedFd file{static_cast<int>(open_at(AT_FDCWD, path.data(), O_PATH))};
-        if (!file.ok()) {
-            return source_error(-errno, source.path);
+        const long opened = open_at(AT_FDCWD, path.data(), O_PATH);
+        if (opened < 0) {
+            return fail(step, static_cast<int>(-opened), source.path);
         }
+        const OwnedFd file{static_cast<int>(opened)};
         if (!send_descriptor(socket, file)) {
-            return {}; // the child is gone
+            return {};
         }
     }
     return {};
 }
 
-/// Makes the opener, which waits for the child. clone3(2).
-template <Scope S>
-[[nodiscard]] auto start_opener(Run<S>& run) noexcept -> Result<void> {
+/// Makes the opener, which waits for the child.
+[[nodiscard]] inline auto make_opener(Attempt& attempt, std::size_t place) noexcept
+    -> Result<void> {
     auto pair = SocketPair::open(SocketKind::seqpacket);
-    const int yes = 1;
-    if (!pair || ::setsockopt(pair->second.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) != 0) {
-        return source_error(-errno, "socketpair");
+    if (!pair) {
+        return fail(Step::make_opener, pair.error().code, "socketpair");
     }
+    const int yes = 1;
+    const long passes =
+        call(SYS_setsockopt, pair->second.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes);
+    if (passes < 0) {
+        return fail(Step::make_opener, static_cast<int>(-passes), "setsockopt");
+    }
+    attempt.opener.child_end = std::move(pair->first);
+    attempt.opener.own_end = std::move(pair->second);
     int pidfd = -1;
     CloneArgs args;
-    args.flags = clone_pidfd;
-    args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
-    const long pid = clone_process(args);
+    ask_for_pidfd(args, pidfd);
+    const long pid = clone_by(attempt.schedule.list[place].call, args);
     if (pid < 0) {
-        return source_error(pid, "clone");
+        return failed_clone(attempt, place, pid);
     }
     if (pid == 0) {
-        pair->first.reset();
+        attempt.opener.child_end.reset();
         (void)call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-        const Result<void> done = serve_sources(run, pair->second);
-        if (!done) {
-            const Message message{true, done.error()};
-            (void)call_again(SYS_sendto, pair->second.get(), &message, sizeof message, MSG_NOSIGNAL,
-                             nullptr, 0);
-        }
-        exit_now(0);
+        Entry entry{attempt, Process::opener, place + 1};
+        live(entry);
     }
-    run.opener.pidfd.reset(pidfd);
-    run.opener.pid = static_cast<pid_t>(pid);
-    run.opener.child_end = std::move(pair->first);
+    attempt.opener.own_end.reset();
+    attempt.opener.pidfd.reset(pidfd);
+    attempt.opener.pid = static_cast<pid_t>(pid);
     return {};
 }
 
 /// Ends the opener, if there is one: in the caller, when the child has what it wants or is gone.
-template <Scope S>
-void end_opener(Run<S>& run) noexcept {
-    run.opener.child_end.reset();
-    if (run.opener.pid > 0) {
-        const PidFd opener{std::move(run.opener.pidfd), run.opener.pid};
+inline void end_opener(Attempt& attempt) noexcept {
+    attempt.opener.child_end.reset();
+    if (attempt.opener.pid > 0) {
+        const PidFd opener{std::move(attempt.opener.pidfd), attempt.opener.pid};
         (void)opener.send_signal(SIGKILL);
         (void)opener.wait();
-        run.opener.pid = 0;
+        attempt.opener.pid = 0;
     }
 }
 
@@ -137,24 +136,23 @@ void end_opener(Run<S>& run) noexcept {
                             ? source.number
                             : call_again(SYS_dup3, file->get(), source.number, O_CLOEXEC);
     if (placed < 0) {
-        return source_error(placed, source.path);
+        return fail(Step::take_mount_sources, static_cast<int>(-placed), source.path);
     }
     return {};
 }
 
 /// In the child: asks the opener for the sources, takes them, and leaves the opener.
-template <Scope S>
-[[nodiscard]] auto take_sources(Run<S>& run) noexcept -> Result<void> {
+[[nodiscard]] inline auto take_sources(Attempt& attempt) noexcept -> Result<void> {
     const char byte = 0;
-    (void)call_again(SYS_sendto, run.opener.child_end.get(), &byte, sizeof byte, MSG_NOSIGNAL,
+    (void)call_again(SYS_sendto, attempt.opener.child_end.get(), &byte, sizeof byte, MSG_NOSIGNAL,
                      nullptr, 0);
-    for (const MountSource& source : run.plan.mount_sources.list) {
-        Result<void> done = take_source(run.opener.child_end, source);
+    for (const MountSource& source : attempt.run.plan.mount_sources.list) {
+        Result<void> done = take_source(attempt.opener.child_end, source);
         if (!done) {
             return done;
         }
     }
-    run.opener.child_end.reset();
+    attempt.opener.child_end.reset();
     return {};
 }
 

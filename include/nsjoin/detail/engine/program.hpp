@@ -3,7 +3,7 @@
 #define NSJOIN_DETAIL_ENGINE_PROGRAM_HPP
 
 #include <nsjoin/command.hpp>
-#include <nsjoin/detail/engine/steps.hpp>
+#include <nsjoin/detail/engine/caller_steps.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
 
 // How a child becomes the program of a Command. All of it runs between clone and exec, perhaps on
@@ -70,15 +70,24 @@ inline constexpr std::size_t max_passed = 256;
     return {};
 }
 
-/// Descriptors that are needed to the end.
-struct Kept {
-    int executable = -1;
-    int errors = -1; ///< where an error is written to, with close-on-exec
-};
+/// The outline of a plan and the program that its child becomes.
+[[nodiscard]] inline auto outline_of(const Draft& plan, const Command& command) noexcept
+    -> Outline {
+    Outline outline = outline_of(plan);
+    outline.program = true;
+    StepSet& said = outline.said;
+    const bool passes = !command.descriptors.empty();
+    said.set(Step::own_descriptors, command.close_others || passes || plan.console.ok());
+    said.set(Step::pass_descriptors, command.close_others || passes);
+    said.set(Step::set_limits, !command.limits.empty());
+    said.set(Step::set_no_new_privileges, command.no_new_privileges);
+    said.set(Step::set_signals, command.signal_mask || command.default_signals);
+    return outline;
+}
 
 /// Copies what the command names where a console will be.
-template <Scope S>
-[[nodiscard]] auto copy_from_console(Run<S>& run, const Command& command) noexcept -> Result<void> {
+[[nodiscard]] inline auto copy_from_console(Run& run, const Command& command) noexcept
+    -> Result<void> {
     for (int number = 0; run.plan.console.ok() && number <= STDERR_FILENO; ++number) {
         if (!is_passed_from(command, number)) {
             continue;
@@ -93,8 +102,7 @@ template <Scope S>
 }
 
 /// The number under which the command's descriptor is found, whatever the console has taken.
-template <Scope S>
-[[nodiscard]] auto number_of(const Run<S>& run, BorrowedFd fd) noexcept -> int {
+[[nodiscard]] inline auto number_of(const Run& run, BorrowedFd fd) noexcept -> int {
     if (!fd.ok() || fd.get() > STDERR_FILENO) {
         return fd.get();
     }
@@ -103,20 +111,19 @@ template <Scope S>
 }
 
 /// One more than the highest descriptor that the plan or the command names.
-template <Scope S>
-[[nodiscard]] auto above_all(const Run<S>& run, const Command& command, const Kept& kept) noexcept
-    -> int {
-    const auto& plan = run.plan;
+[[nodiscard]] inline auto above_all(const Attempt& attempt) noexcept -> int {
+    const Run& run = attempt.run;
+    const Draft& plan = run.plan;
     int highest = STDERR_FILENO;
     const auto consider = [&highest](int number) {
         highest = number > highest ? number : highest;
     };
-    for (const int number :
-         {kept.executable, kept.errors, run.cgroup_procs.get(), run.caller_pidfd.get(),
-          plan.console.get(), plan.root.get(), plan.working_directory.get()}) {
+    for (const int number : {attempt.kept.executable, attempt.kept.errors,
+                             attempt.cgroup_procs.get(), attempt.caller_pidfd.get(),
+                             plan.console.get(), plan.root.get(), plan.working_directory.get()}) {
         consider(number);
     }
-    for (const PassedFd& passed : command.descriptors) {
+    for (const PassedFd& passed : run.command->descriptors) {
         consider(number_of(run, passed.from));
         consider(passed.to);
     }
@@ -124,24 +131,18 @@ template <Scope S>
 }
 
 /// Gives the process, which may share the caller's, a descriptor table of its own, with no more in
-/// it than needed: to copy all of a big one would be the dearest part of it all.
-template <Scope S>
-[[nodiscard]] auto own_table(const Run<S>& run, const Command& command, const Kept& kept) noexcept
-    -> Result<void> {
-    const bool changes =
-        command.close_others || run.plan.console.ok() || !command.descriptors.empty();
-    if (!changes) {
-        return {}; // execve(2) copies it
-    }
+/// it than needed: to copy all of a big one would be the dearest part of it all. Where nothing
+/// changes in it, execve(2) copies it.
+[[nodiscard]] inline auto own_descriptors(const Attempt& attempt) noexcept -> Result<void> {
     long result = -ENOSYS;
-    if (command.close_others) {
-        const int above = above_all(run, command, kept);
-        result = call(close_range_number, above, every_descriptor, close_range_unshare);
+    if (attempt.run.command->close_others) {
+        result =
+            call(close_range_number, above_all(attempt), every_descriptor, close_range_unshare);
     }
     if (result < 0) {
         result = call(SYS_unshare, clone_files);
     }
-    return outcome(Step::pass_descriptors, result);
+    return outcome(Step::own_descriptors, result);
 }
 
 [[nodiscard]] inline auto pass_as(int from, int to) noexcept -> long {
@@ -149,10 +150,11 @@ template <Scope S>
 }
 
 /// Puts the descriptors under their numbers. What is kept and in the way is moved.
-template <Scope S>
-[[nodiscard]] auto pass_descriptors(const Run<S>& run, const Command& command, Kept& kept) noexcept
-    -> long {
-    const int above = above_all(run, command, kept);
+[[nodiscard]] inline auto place_descriptors(Attempt& attempt) noexcept -> long {
+    const Run& run = attempt.run;
+    const Command& command = *run.command;
+    Kept& kept = attempt.kept;
+    const int above = above_all(attempt);
     const auto& list = command.descriptors;
     const auto is_taken = [&command](int number) {
         return count_passed_as(command, number) != 0;
@@ -253,9 +255,23 @@ inline void reset_handlers() noexcept {
     }
 }
 
-[[nodiscard]] inline auto set_signals(const Command& command,
-                                      std::optional<KernelSignalSet> restored) noexcept
-    -> Result<void> {
+/// Tells a caller on other memory that only the program is to come now.
+[[nodiscard]] inline auto announce_program(int errors) noexcept -> Result<void> {
+    const Message message;
+    return outcome(Step::execute, call_again(SYS_write, errors, &message, sizeof message));
+}
+
+/// The signals of the command, or those that were blocked meanwhile. From here on a signal can end
+/// the process as it would end the program: a caller on other memory is told before.
+[[nodiscard]] inline auto set_signals(const Attempt& attempt) noexcept -> Result<void> {
+    const Command& command = *attempt.run.command;
+    const std::optional<KernelSignalSet>& restored = attempt.mask;
+    if (attempt.kept.errors >= 0) {
+        Result<void> told = announce_program(attempt.kept.errors);
+        if (!told) {
+            return told;
+        }
+    }
     if (command.default_signals) {
         const KernelSignalSet wanted =
             to_kernel(*command.default_signals) & ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
@@ -352,37 +368,74 @@ template <typename... Args>
                 executable >= 0 ? std::string_view{"the open file"} : std::string_view{path});
 }
 
-/// Tells a caller on other memory that only the program is to come now.
-[[nodiscard]] inline auto announce_program(int errors) noexcept -> Result<void> {
-    const Message message;
-    return outcome(Step::execute, call_again(SYS_write, errors, &message, sizeof message));
+/// Puts the descriptors of the command in their places, and closes the others if it says so.
+[[nodiscard]] inline auto pass_descriptors(Attempt& attempt) noexcept -> Result<void> {
+    const long passed = place_descriptors(attempt);
+    if (passed >= 0 && attempt.run.command->close_others) {
+        close_others(*attempt.run.command, attempt.kept);
+    }
+    return outcome(Step::pass_descriptors, passed);
 }
 
-/// The steps of a child that has its namespaces and ids, to the end. Returns only with an error.
-/// `restored` is the mask to restore, if signals are blocked.
-template <Scope S>
-[[nodiscard]] auto become_program(const Run<S>& run, const Command& command, Kept& kept,
-                                  std::optional<KernelSignalSet> restored) noexcept
-    -> Result<void> {
-    const long passed = pass_descriptors(run, command, kept);
-    if (passed < 0) {
-        return outcome(Step::pass_descriptors, passed);
+/// Makes the pipe that tells the caller of the execution: in the child, because a copy of the
+/// caller that another thread makes would hold its end open.
+[[nodiscard]] inline auto offer_errors(Attempt& attempt) noexcept -> Result<void> {
+    auto pipe = Pipe::open();
+    if (!pipe || !send_descriptor(attempt.child_end, pipe->read_end)) {
+        exit_now(127);
     }
-    if (command.close_others) {
-        close_others(command, kept);
+    attempt.child_end.reset();
+    attempt.kept.errors = pipe->write_end.release();
+    return {};
+}
+
+// ── The caller ──────────────────────────────────────────────────────────────────────────────────
+
+/// Waits for one of the two; false if the deadline passes first.
+[[nodiscard]] inline auto await_either(const Attempt& attempt, BorrowedFd a, BorrowedFd b) noexcept
+    -> bool {
+    long ready = -EINTR;
+    while (ready == -EINTR) {
+        std::array<pollfd, 2> entries{pollfd{a.get(), POLLIN, 0}, pollfd{b.get(), POLLIN, 0}};
+        const PollTimeout left{attempt.run.deadline.left()};
+        ready = call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
     }
-    Result<void> done = set_limits(command);
-    if (done && command.no_new_privileges) {
-        done =
-            outcome(Step::set_no_new_privileges, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    return ready != 0;
+}
+
+/// Takes the pipe of the child, if it lives long enough to send it.
+[[nodiscard]] inline auto take_errors(Attempt& attempt) noexcept -> Result<void> {
+    if (!await_either(attempt, attempt.caller_end, attempt.child.fd())) {
+        return fail(Step::execute, Reason::deadline_passed);
     }
-    if (done && kept.errors >= 0) {
-        done = announce_program(kept.errors);
+    pollfd entry{attempt.caller_end.get(), POLLIN, 0};
+    const timespec at_once{};
+    const bool sent = call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) == 1;
+    Result<OwnedFd> errors = sent ? receive_descriptor(attempt.caller_end)
+                                  : Result<OwnedFd>{fail(Step::offer_errors, ECHILD)};
+    if (!errors) {
+        return died(Step::execute, "the child", attempt.child.wait());
     }
-    if (done) {
-        done = set_signals(command, restored);
+    attempt.errors = *std::move(errors);
+    return {};
+}
+
+/// Waits until the program is executed: the pipe is closed by that, or brings the error.
+[[nodiscard]] inline auto await_program(const Attempt& attempt) noexcept -> Result<void> {
+    for (bool announced = false;; announced = true) {
+        if (!await_either(attempt, attempt.errors, {})) {
+            return fail(Step::execute, Reason::deadline_passed);
+        }
+        Message message;
+        const long length = call_again(SYS_read, attempt.errors.get(), &message, sizeof message);
+        if (length != sizeof message) {
+            return announced ? Result<void>{}
+                             : died(Step::execute, "the child", attempt.child.wait());
+        }
+        if (message.failed) {
+            return Unexpected{message.error};
+        }
     }
-    return done ? execute(command, kept.executable) : done;
 }
 
 } // namespace nsjoin::detail

@@ -2,121 +2,27 @@
 #ifndef NSJOIN_DETAIL_ENGINE_RUN_HPP
 #define NSJOIN_DETAIL_ENGINE_RUN_HPP
 
-#include <nsjoin/detail/engine/join_calls.hpp>
+#include <nsjoin/command.hpp>
+#include <nsjoin/detail/engine/dumpable.hpp>
+#include <nsjoin/detail/engine/namespaces.hpp>
+#include <nsjoin/detail/engine/schedule.hpp>
 #include <nsjoin/detail/kernel/clock.hpp>
-#include <nsjoin/detail/kernel/clone.hpp>
-#include <nsjoin/plan.hpp>
 
 #include <cstring>
-#include <poll.h>
+#include <new>
+#include <optional>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/vfs.h>
 
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
 #endif
 
-// One execution of a plan: what is decided and opened before there is another process.
+// One execution of a plan, and one attempt at it.
 
 namespace nsjoin::detail {
 
-/// Who joins.
-enum class Joiner : std::uint8_t {
-    none,          ///< nothing is joined: the caller makes the child
-    shares_memory, ///< a process on the caller's memory, which is suspended meanwhile: cheap
-    own_memory,    ///< a copy of the caller: what a process on its memory can't do, or a deadline
-    child_itself,  ///< the child: nothing that is joined or created needs another process
-    caller_itself, ///< ChildOf::callers_parent
-};
-
-/// Whether the child is the first process, and does the steps of that too.
-[[nodiscard]] constexpr auto child_is_first(Joiner joiner) noexcept -> bool {
-    return joiner == Joiner::none || joiner == Joiner::child_itself;
-}
-
-/// What is compiled for the plans of a scope: all, where a process can't run on the caller's
-/// memory, as who only joins does it there.
-[[nodiscard]] constexpr auto compiled_for(Scope scope) noexcept -> Scope {
-    return has_vfork ? scope : Scope::everything;
-}
-
-/// What is read of a plan. What the plans of a scope can't say is a constant, so that the compiler
-/// leaves out what would do it.
-template <Scope S>
-struct PartsOf {
-    using Type = const Draft&;
-};
-
-struct JoiningParts {
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): a view of it
-    JoiningParts(const Draft& whole) noexcept : draft{whole} {}
-
-    const Draft& draft;
-    const std::optional<Credentials>& credentials = draft.credentials;
-    const bool& keep_ids = draft.keep_ids;
-    const bool& keep_capabilities = draft.keep_capabilities;
-    const bool& new_session = draft.new_session;
-
-    static constexpr KindSet created{};
-    static constexpr std::optional<NewUser> maps{};
-    static constexpr std::optional<TimeOffsets> time_offsets{};
-    static constexpr MountSources mount_sources{};
-    static constexpr BorrowedFd console{};
-    static constexpr BorrowedFd root{};
-    static constexpr BorrowedFd working_directory{};
-    static constexpr BorrowedFd cgroup{};
-    static constexpr std::optional<int> oom_score_adj{};
-    static constexpr ProcessName name{};
-    static constexpr int death_signal = 0;
-    static constexpr ChildOf child_of = ChildOf::caller;
-    static constexpr Duration deadline{};
-
-    [[nodiscard]] auto joined() const noexcept -> KindSet { return draft.joined() - Kind::time; }
-
-    [[nodiscard]] auto source(Kind kind) const noexcept -> const JoinSource& {
-        return draft.source(kind);
-    }
-
-    [[nodiscard]] operator const Draft&() const noexcept { return draft; } // NOLINT(*-explicit-*)
-};
-
-template <>
-struct PartsOf<Scope::joining> {
-    using Type = JoiningParts;
-};
-
-/// Who does what, for one attempt.
-template <Scope S>
-struct Route {
-    Joiner joiner = Joiner::none;
-    bool user_changes = false; ///< the child ends up in another user namespace
-    bool time_by_joiner = false;
-    bool become_root = false;
-    bool wait_for_caller = false;
-    /// The child is born in a new user namespace, where it can't lower its oom_score_adj any more.
-    bool oom_by_caller = false;
-    /// The child creates the time namespace, and can't open the file of its offsets any more.
-    bool offsets_by_caller = false;
-    KindSet by_clone;   ///< created by the clone that makes the child
-    KindSet by_unshare; ///< created by the child, when it has its ids
-};
-
-template <>
-struct Route<Scope::joining> {
-    Joiner joiner = Joiner::none;
-    bool user_changes = false;
-    static constexpr bool time_by_joiner = false;
-    static constexpr bool become_root = false;
-    static constexpr bool wait_for_caller = false;
-    static constexpr bool oom_by_caller = false;
-    static constexpr bool offsets_by_caller = false;
-    static constexpr KindSet by_clone{};
-    static constexpr KindSet by_unshare{};
-};
-
-/// What the joiner tells the caller: on memory that both see.
+/// What a process that the caller shares memory with tells it.
 struct Handover {
     pid_t child = 0;
     int child_pidfd = -1;
@@ -124,6 +30,34 @@ struct Handover {
     bool finished = false; ///< the joiner came to its end
     Step step = Step::make_joiner;
     Error error;
+};
+
+/// Memory for a Handover that a process with memory of its own shares with this one.
+class SharedHandover {
+  public:
+    SharedHandover() noexcept
+        : page_{::mmap(nullptr, sizeof(Handover), PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0)} {}
+
+    ~SharedHandover() {
+        if (page_ != MAP_FAILED) { // NOLINT(*-cast,performance-no-int-to-ptr)
+            (void)::munmap(page_, sizeof(Handover));
+        }
+    }
+
+    SharedHandover(const SharedHandover&) = delete;
+    SharedHandover(SharedHandover&&) = delete;
+    auto operator=(const SharedHandover&) -> SharedHandover& = delete;
+    auto operator=(SharedHandover&&) -> SharedHandover& = delete;
+
+    /// A Handover in its first state, or null if there was no memory.
+    [[nodiscard]] auto get() noexcept -> Handover* {
+        return page_ == MAP_FAILED ? nullptr // NOLINT(*-cast,performance-no-int-to-ptr)
+                                   : ::new (page_) Handover{};
+    }
+
+  private:
+    void* page_;
 };
 
 /// What the child sends the caller, and the caller the child: one record each.
@@ -139,9 +73,23 @@ struct ThreadRecord {
     std::size_t robust_size = 0;
 };
 
+/// Reads where the libc keeps the thread's id and robust mutexes. Only the address that really
+/// holds the id is used: musl registers another one there.
+[[nodiscard]] inline auto read_thread_record() noexcept -> ThreadRecord {
+    ThreadRecord record;
+    pid_t* address = nullptr;
+    if (call(SYS_prctl, PR_GET_TID_ADDRESS, &address, 0, 0, 0) == 0 && address != nullptr &&
+        *address == call(SYS_gettid)) {
+        record.tid_address = address;
+    }
+    (void)call(SYS_get_robust_list, 0, &record.robust_list, &record.robust_size);
+    return record;
+}
+
 /// The process that opens the mount sources.
 struct Opener {
     OwnedFd child_end; ///< the child's end of a socket to it
+    OwnedFd own_end;
     OwnedFd pidfd;
     pid_t pid = 0;
 };
@@ -201,283 +149,105 @@ class StandardNumbers {
     std::array<OwnedFd, 3> taken_;
 };
 
-template <Scope S>
+/// Descriptors that a program's process needs to the end.
+struct Kept {
+    int executable = -1;
+    int errors = -1; ///< where an error is written to, with close-on-exec
+};
+
+/// What a program's process runs on where it is not the first one. Should the first one be
+/// killed, the caller goes on, and with it the stack that the first one ran on.
+struct ProgramStack {
+    static constexpr std::size_t size = std::size_t{32} * 1024;
+    alignas(16) std::array<std::byte, size> bytes; // NOLINT(*-member-init): nobody reads it first
+};
+
+struct Attempt;
+
+/// Performs the task with that place in an attempt's schedule.
+using Perform = Result<void> (*)(Attempt& attempt, std::size_t place) noexcept;
+
+/// One execution of a plan: what all its attempts have in common.
 struct Run {
-    explicit Run(const Draft& draft) noexcept : plan{draft} {}
+    Run(const Draft& draft, const Outline& said, Perform how) noexcept
+        : plan{draft}, outline{said}, perform{how} {}
 
-    typename PartsOf<S>::Type plan;
+    const Draft& plan;
+    Outline outline;
+    Perform perform;
     RunOptions options;
-    Deadline deadline;
+    const Command* command = nullptr;
+    ProgramStack* stack = nullptr;
+    int executable = -1; ///< the open file of the command, whatever number it has
 
+    Facts facts;
+    OpenedSpaces own_opened;
+    const OpenedSpaces* opened = &own_opened;
+    Deadline deadline;
     StandardNumbers standard;
     std::array<OwnedFd, 3> copies; ///< of what is passed on, where a console takes its number
     OwnedFd own_proc;
-    BorrowedFd proc;
-    OwnedFd cgroup_procs;
+    BorrowedFd proc;      ///< the kernel's, and of this pid namespace
+    OwnedFd time_offsets; ///< the file of whoever creates the time namespace
+    ThreadRecord thread;
+    const Credentials root_ids{.uid = 0, .gid = 0, .groups = {}};
+    Outcome outcome; ///< after success
+
+    /// The descriptor that a task joins by.
+    [[nodiscard]] auto descriptor(Slot slot) const noexcept -> int {
+        return slot.is_opened() ? (*opened)[static_cast<std::size_t>(slot.kind())].get()
+                                : plan.source(slot.kind()).fd.get();
+    }
+};
+
+/// One attempt: a schedule, and all that is made to perform it. It ends with the attempt, so that
+/// nothing of it reaches the next one.
+struct Attempt {
+    Attempt(Run& of, const Schedule& what) noexcept : run{of}, schedule{what} {}
+
+    Run& run;
+    Schedule schedule;
+    Handover own_handover;
+    Handover* handover = &own_handover;
+    std::optional<SharedHandover> shared;
+    std::optional<NotDumpable> not_dumpable;
     OwnedFd caller_end;
     OwnedFd child_end;
     OwnedFd caller_pidfd;
-    bool into_cgroup = false;
-    ThreadRecord thread;
-    KernelSignalSet signals = 0;
-
-    Candidates candidates;
-    JoinCalls calls;
-    KindSet joining; ///< the kinds that the calls join
-    Route<S> route;
-    const Credentials root_ids{.uid = 0, .gid = 0, .groups = {}};
-    const Credentials* ids = nullptr; ///< what the child takes at last, or nothing
-
-    Handover own_handover;
-    Handover* handover = &own_handover;
-    OwnedFd time_offsets; ///< the first process's own /proc/self/timens_offsets
+    OwnedFd cgroup_procs;
+    OwnedFd errors; ///< what tells the caller of the execution
     Opener opener;
-    bool executes = false;    ///< the child becomes another program at once
-    bool reports = true;      ///< how it went comes through a channel, not on shared memory
-    bool one_process = false; ///< the joiner becomes the child itself
+    PidFd child{OwnedFd{}, 0};
+    Kept kept;
+    KindSet joined;                      ///< so far, by whoever joins
+    std::optional<KernelSignalSet> mask; ///< what to restore, if signals are blocked
     bool in_child = false;
-    Outcome outcome; ///< after success
-    /// By a caller that joins by itself: a second attempt is not dumpable, and could not.
-    bool oom_is_set = false;
     bool flag_was_cleared = false; ///< the dumpable flag, by another thread
+
+    std::size_t next_of_program = 0; ///< where a program's process begins that a joiner makes
+
+    /// In the caller, when the child is made: takes what is known of it out of the hand-over, and
+    /// closes the child's end, so that the end of the child is seen.
+    void hold_child() noexcept {
+        child = PidFd{OwnedFd{handover->child_pidfd}, handover->child};
+        child_end.reset();
+    }
 };
 
-template <typename Parts>
-[[nodiscard]] auto needs_proc(const Parts& plan) noexcept -> bool {
-    return plan.maps || plan.oom_score_adj || plan.created.contains(Kind::time) ||
-           !plan.mount_sources.list.empty();
-}
-
-[[nodiscard]] inline auto check_console(BorrowedFd console) noexcept -> Result<void> {
-    std::array<std::uint32_t, 16> settings{}; // struct termios of the kernel: at most 44 bytes
-    const long result = call(SYS_ioctl, console.get(), 0x5401 /* TCGETS */, settings.data());
-    if (result == 0) {
-        return {};
-    }
-    Error error{Step::check_console, result == -ENOTTY ? Reason::not_a_terminal : Reason::system,
-                static_cast<std::int32_t>(-result), Subject{"descriptor "}};
-    error.subject.append(std::int64_t{console.get()});
-    return Unexpected{error};
-}
-
-/// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
-template <Scope S>
-[[nodiscard]] auto open_cgroup_procs(Run<S>& run) noexcept -> Result<void> {
-    Result<OwnedFd> procs =
-        open_owned(Step::open_cgroup, run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);
-    if (!procs) {
-        return Unexpected{procs.error()};
-    }
-    run.cgroup_procs = *std::move(procs);
-    run.into_cgroup = false;
-    return {};
-}
-
-/// Finds out whether a process is to be born in the plan's cgroup by clone3(2), not to write itself
-/// there.
-[[nodiscard]] inline auto look_at_cgroup(const Draft& plan, bool& born_in) noexcept
-    -> Result<void> {
-    struct statfs about {};
-
-    if (::fstatfs(plan.cgroup.get(), &about) != 0) {
-        return fail(Step::open_cgroup, errno);
-    }
-    const auto magic = static_cast<std::uint64_t>(about.f_type);
-    if (magic != cgroup_super_magic && magic != cgroup2_super_magic) {
-        return fail(Step::open_cgroup, Reason::not_a_cgroup);
-    }
-    // A caller that joins by itself can't try twice, so it takes the way that needs no second try.
-    const bool joins_itself = plan.child_of == ChildOf::callers_parent && !plan.joined().empty();
-    born_in = magic == cgroup2_super_magic && !joins_itself;
-    return {};
-}
-
-template <Scope S>
-[[nodiscard]] auto open_cgroup(Run<S>& run) noexcept -> Result<void> {
-    Result<void> looked = look_at_cgroup(run.plan, run.into_cgroup);
-    return !looked || run.into_cgroup ? looked : open_cgroup_procs(run);
-}
-
-template <Scope S>
-[[nodiscard]] auto make_channel(Run<S>& run) noexcept -> Result<void> {
-    std::array<int, 2> ends{-1, -1};
-    const long result =
-        call(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data());
-    if (result != 0) {
-        return fail(Step::make_channel, static_cast<int>(-result));
-    }
-    run.caller_end.reset(ends[0]);
-    run.child_end.reset(ends[1]);
-    return {};
-}
-
-/// Reads where the libc keeps the thread's id and robust mutexes. Only the address that really
-/// holds the id is used: musl registers another one there.
-[[nodiscard]] inline auto read_thread_record() noexcept -> ThreadRecord {
-    ThreadRecord record;
-    pid_t* address = nullptr;
-    if (call(SYS_prctl, PR_GET_TID_ADDRESS, &address, 0, 0, 0) == 0 && address != nullptr &&
-        *address == call(SYS_gettid)) {
-        record.tid_address = address;
-    }
-    (void)call(SYS_get_robust_list, 0, &record.robust_list, &record.robust_size);
-    return record;
-}
-
-/// Refuses to join where the joiner, which ends soon, would be born into a pid namespace of its
-/// own: its end would be that of the namespace. pid_namespaces(7).
-[[nodiscard]] inline auto check_pending_pid(const Draft& plan) noexcept -> Result<void> {
-    struct stat own {};
-
-    struct stat of_children {};
-
-    if (plan.joined().empty() || plan.child_of == ChildOf::callers_parent ||
-        !stat_own(Kind::pid, "pid", own)) {
-        return {};
-    }
-    // The entry of a namespace that nobody is in yet can't be followed.
-    if (stat_own(Kind::pid, "pid_for_children", of_children) && own.st_ino == of_children.st_ino) {
-        return {};
-    }
-    return fail(Step::check_plan, Reason::pending_pid);
-}
-
-[[nodiscard]] inline auto check_parent(const Draft& plan) noexcept -> Result<void> {
-    if (plan.child_of == ChildOf::caller) {
-        return {};
-    }
-    if (::getpid() == 1) {
-        return fail(Step::check_plan, Reason::init_has_no_sibling);
-    }
-    if (!plan.joined().empty() && has_threads()) {
-        return fail(Step::check_plan, Reason::many_threads);
+/// Turns what call() returned into a result of a step.
+[[nodiscard]] inline auto outcome(Step step, long result) noexcept -> Result<void> {
+    if (result < 0) {
+        return fail(step, static_cast<int>(-result));
     }
     return {};
 }
 
-/// What can be found wrong with the plan here and now, without opening anything.
-template <Scope S>
-[[nodiscard]] auto check_before_run(const Draft& plan) noexcept -> Result<void> {
-    Result<void> done;
-    if constexpr (S == Scope::everything) {
-        done = check_values(plan);
-        done = done ? check_parent(plan) : done;
-    } else {
-        done = check_ids(plan);
-    }
-    return done ? check_pending_pid(plan) : done;
-}
-
-/// Opens and checks what the plan names.
-template <Scope S>
-[[nodiscard]] auto open_inputs(Run<S>& run) noexcept -> Result<void> {
-    const auto& plan = run.plan;
-    if (plan.deadline.count() > 0) {
-        run.deadline = Deadline{plan.deadline};
-    }
-    Result<void> done;
-    if (plan.console.ok()) {
-        done = run.standard.take();
-        if (!done) {
-            return done;
-        }
-    }
-    run.proc = run.options.proc;
-    if (needs_proc(plan) && !run.proc.ok()) {
-        Result<OwnedFd> proc = open_own_proc(::getpid());
-        if (!proc) {
-            return Unexpected{proc.error()};
-        }
-        run.own_proc.reset(proc->release());
-        run.proc = run.own_proc.borrow();
-    }
-    if (plan.console.ok()) {
-        done = check_console(plan.console);
-    }
-    if constexpr (S == Scope::everything) {
-        done = done && plan.cgroup.ok() ? open_cgroup(run) : done;
-    }
-    return done;
-}
-
-template <Scope S>
-[[nodiscard]] auto choose_joiner(const Run<S>& run) noexcept -> Joiner {
-    const auto& plan = run.plan;
-    if (run.calls.count == 0) {
-        return Joiner::none;
-    }
-    if (plan.child_of == ChildOf::callers_parent) {
-        return Joiner::caller_itself;
-    }
-    // Of these, only children are in it, or the child is made with it.
-    const bool needs_child = (run.joining | plan.created).contains(Kind::pid) ||
-                             plan.created.intersects(Kind::user | Kind::time);
-    if (!needs_child && !run.executes) {
-        return Joiner::child_itself;
-    }
-    // A process on the caller's memory can't join a time namespace, shares the dumpable flag that
-    // its own /proc files depend on, and stops the clock of a caller with a deadline.
-    if constexpr (S == Scope::joining) {
-        return Joiner::shares_memory;
-    }
-    const bool own_memory = !has_vfork || run.joining.contains(Kind::time) || plan.oom_score_adj ||
-                            plan.created.contains(Kind::time) || plan.deadline.count() != 0;
-    return own_memory ? Joiner::own_memory : Joiner::shares_memory;
-}
-
-/// Whether setgroups has to be denied: asked for, or because the kernel takes a single gid from a
-/// caller without CAP_SETGID only then (CVE-2014-8989).
-[[nodiscard]] inline auto must_deny_setgroups(const NewUser& user) noexcept -> bool {
-    if (user.setgroups != Setgroups::automatic) {
-        return user.setgroups == Setgroups::deny;
-    }
-    const std::span<const IdExtent> gids = user.gids.extents();
-    return gids.size() == 1 && gids.front().count == 1 && gids.front().outside == ::getegid() &&
-           !has_capability(cap_setgid);
-}
-
-/// Decides who creates, and who writes what the kernel wants written.
-inline void choose_creators(Run<Scope::everything>& run, bool root_inside) noexcept {
-    const Draft& plan = run.plan;
-    Route<Scope::everything>& route = run.route;
-    const bool creates_user = plan.created.contains(Kind::user);
-    route.by_clone = route.user_changes ? plan.created & (Kind::user | Kind::pid)
-                                        : plan.created - (Kind::cgroup | Kind::time);
-    if (route.joiner == Joiner::child_itself) {
-        route.by_clone = {};
-    }
-    route.by_unshare = plan.created - route.by_clone;
-    route.time_by_joiner =
-        route.joiner != Joiner::none && plan.created.contains(Kind::time) && !creates_user;
-    if (route.time_by_joiner) {
-        route.by_unshare = route.by_unshare - Kind::time;
-    }
-    route.become_root =
-        route.user_changes && root_inside && !plan.keep_ids && !route.by_unshare.empty();
-    route.oom_by_caller = plan.oom_score_adj && creates_user && route.joiner == Joiner::none;
-    route.offsets_by_caller =
-        plan.time_offsets && route.joiner != Joiner::none && !route.time_by_joiner;
-    route.wait_for_caller = plan.maps.has_value() || route.oom_by_caller ||
-                            route.offsets_by_caller || route.joiner == Joiner::own_memory;
-}
-
-/// Decides, from the kinds that will be joined, who does what.
-template <Scope S>
-void choose_route(Run<S>& run) noexcept {
-    const auto& plan = run.plan;
-    const bool root_inside = run.joining.contains(Kind::user) ||
-                             (plan.maps && plan.maps->uids.maps(0) && plan.maps->gids.maps(0));
-    run.route.joiner = choose_joiner(run);
-    run.route.user_changes = (run.joining | plan.created).contains(Kind::user);
-    if constexpr (S == Scope::everything) {
-        choose_creators(run, root_inside);
-    }
-    run.ids = nullptr;
-    if (plan.credentials) {
-        run.ids = &*plan.credentials;
-    } else if (run.route.user_changes && root_inside && !plan.keep_ids) {
-        run.ids = &run.root_ids;
-    }
+/// The error for a process that ended without a report.
+[[nodiscard]] inline auto died(Step step, std::string_view who,
+                               const Result<ExitStatus>& status) noexcept -> Unexpected {
+    Unexpected error = fail(step, Reason::process_died, who);
+    error.error().code = status ? status->wait_status() : 0;
+    return error;
 }
 
 } // namespace nsjoin::detail

@@ -45,15 +45,15 @@ inline constexpr bool has_vfork = false;
 #endif
 }
 
-/// Makes a process as `args` say with its own memory: clone3(2), or clone(2) where clone3 is
-/// missing (ENOSYS) or a seccomp filter refuses it (old ones with EPERM). Returns the pid, 0 in the
-/// new process, or -errno; -ENOSYS if only clone3 could do it.
+/// Makes a process as `args` say with its own memory. Returns the pid, 0 in the new process, or
+/// -errno. clone3(2), Linux 5.3; with a cgroup Linux 5.7.
+[[nodiscard]] inline auto clone3_process(const CloneArgs& args) noexcept -> long {
+    const bool full = (args.flags & clone_into_cgroup) != 0;
+    return call(SYS_clone3, &args, full ? sizeof args : clone_args_size_5_3);
+}
+
+/// The same by clone(2), which has no cgroup and resets no handlers.
 [[nodiscard]] inline auto clone_process(const CloneArgs& args) noexcept -> long {
-    const bool only_clone3 = (args.flags & clone_into_cgroup) != 0;
-    const long result = call(SYS_clone3, &args, only_clone3 ? sizeof args : clone_args_size_5_3);
-    if ((result != -ENOSYS && result != -EPERM) || only_clone3) {
-        return result;
-    }
     const std::uint64_t flags = args.flags | args.exit_signal;
     // One word serves clone(2) for the pidfd and for the pid, so the pid is written by hand.
     const std::uint64_t wanted = flags & ~clone_parent_settid;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NSJOIN_DETAIL_ENGINE_MAP_WRITER_HPP
-#define NSJOIN_DETAIL_ENGINE_MAP_WRITER_HPP
+#ifndef NSJOIN_DETAIL_ENGINE_ID_MAPS_HPP
+#define NSJOIN_DETAIL_ENGINE_ID_MAPS_HPP
 
 #include <nsjoin/detail/engine/steps.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
@@ -44,23 +44,20 @@ class MapText {
 
 /// A file in the child's directory of /proc, opened for writing and surely the child's: it is
 /// opened first, and the child is seen alive afterwards.
-template <Scope S>
-[[nodiscard]] auto open_child_file(Step step, const Run<S>& run, const PidFd& child,
-                                   std::string_view name) noexcept -> Result<OwnedFd> {
+[[nodiscard]] inline auto open_child_file(Step step, const Attempt& attempt,
+                                          std::string_view name) noexcept -> Result<OwnedFd> {
     Subject path;
-    path.append(std::int64_t{child.pid()}).append("/").append(name);
-    Result<OwnedFd> file = open_owned(step, run.proc.get(), path.c_str(), O_WRONLY);
-    if (file && !child.alive()) {
+    path.append(std::int64_t{attempt.child.pid()}).append("/").append(name);
+    Result<OwnedFd> file = open_owned(step, attempt.run.proc.get(), path.c_str(), O_WRONLY);
+    if (file && !attempt.child.alive()) {
         return fail(step, Reason::process_gone, path.view());
     }
     return file;
 }
 
-template <Scope S>
-[[nodiscard]] auto write_child_file(Step step, const Run<S>& run, const PidFd& child,
-                                    std::string_view name, std::string_view text) noexcept
-    -> Result<void> {
-    const Result<OwnedFd> file = open_child_file(step, run, child, name);
+[[nodiscard]] inline auto write_child_file(Step step, const Attempt& attempt, std::string_view name,
+                                           std::string_view text) noexcept -> Result<void> {
+    const Result<OwnedFd> file = open_child_file(step, attempt, name);
     if (!file) {
         return Unexpected{file.error()};
     }
@@ -70,7 +67,8 @@ template <Scope S>
 /// Finds an executable in PATH, written to `path`. False if there is none.
 [[nodiscard]] inline auto find_program(std::string_view name, std::array<char, 4096>& path) noexcept
     -> bool {
-    const char* const set = ::getenv("PATH"); // NOLINT(concurrency-mt-unsafe): only read
+    // Of a program that got rights by its execution, PATH is somebody else's.
+    const char* const set = ::secure_getenv("PATH"); // NOLINT(concurrency-mt-unsafe): only read
     std::string_view rest = set != nullptr ? set : "/usr/local/bin:/usr/bin:/bin";
     while (!rest.empty()) {
         const std::string_view directory = take_until(rest, ':');
@@ -107,8 +105,7 @@ inline void execute_helper(Helper& helper) noexcept {
 }
 
 /// Runs the helper to its end. On failure the error's subject is what it wrote to standard error.
-template <Scope S>
-[[nodiscard]] auto run_helper(Step step, const Run<S>& run, Helper& helper) noexcept
+[[nodiscard]] inline auto run_helper(Step step, const Deadline& deadline, Helper& helper) noexcept
     -> Result<void> {
     std::array<int, 2> pipe{-1, -1};
     const long made = call(SYS_pipe2, pipe.data(), O_CLOEXEC);
@@ -131,7 +128,7 @@ template <Scope S>
     }
     writer.reset();
     const PidFd process{OwnedFd{pidfd}, static_cast<pid_t>(pid)};
-    auto ended = process.wait(run.deadline.left());
+    auto ended = process.wait(deadline.left());
     if (!ended && ended.error().reason == Reason::deadline_passed) {
         (void)process.send_signal(SIGKILL);
         (void)process.wait();
@@ -174,11 +171,10 @@ template <Scope S>
 }
 
 /// newuidmap PID INSIDE OUTSIDE COUNT …, or newgidmap.
-template <Scope S>
-[[nodiscard]] auto map_by_helper(Step step, const Run<S>& run, const PidFd& child,
-                                 std::string_view name, const IdMap& map) noexcept -> Result<void> {
+[[nodiscard]] inline auto map_by_helper(Step step, const Attempt& attempt, std::string_view name,
+                                        const IdMap& map) noexcept -> Result<void> {
     std::array<char, 4096> path{};
-    if (!find_helper(run.plan, name, path)) {
+    if (!find_helper(attempt.run.plan, name, path)) {
         return fail(step, Reason::no_helper, name);
     }
     Helper helper;
@@ -191,19 +187,18 @@ template <Scope S>
         text.append(number);
         helper.arguments[count++] = text.end_word(begin);
     };
-    add(static_cast<std::uint32_t>(child.pid()));
+    add(static_cast<std::uint32_t>(attempt.child.pid()));
     for (const IdExtent& e : map.extents()) {
         add(e.inside);
         add(e.outside);
         add(e.count);
     }
-    return run_helper(step, run, helper);
+    return run_helper(step, attempt.run.deadline, helper);
 }
 
-template <Scope S>
-[[nodiscard]] auto write_map(Step step, const Run<S>& run, const PidFd& child,
-                             std::string_view file, std::string_view helper,
-                             const IdMap& map) noexcept -> Result<void> {
+[[nodiscard]] inline auto write_map(Step step, const Attempt& attempt, std::string_view file,
+                                    std::string_view helper, const IdMap& map) noexcept
+    -> Result<void> {
     MapText text;
     for (const IdExtent& e : map.extents()) {
         text.append(e.inside);
@@ -213,31 +208,14 @@ template <Scope S>
         text.append(e.count);
         text.append("\n");
     }
-    Result<void> written = write_child_file(step, run, child, file, text.view());
-    const bool may_ask = helper_path(run.plan, helper) != std::string_view{};
+    Result<void> written = write_child_file(step, attempt, file, text.view());
+    const bool may_ask = helper_path(attempt.run.plan, helper) != std::string_view{};
     if (!written && may_ask && (written.error().code == EPERM || written.error().code == EACCES)) {
-        return map_by_helper(step, run, child, helper, map);
+        return map_by_helper(step, attempt, helper, map);
     }
     return written;
 }
 
-/// The maps of the child's user namespace: uid_map, setgroups, gid_map. user_namespaces(7).
-template <Scope S>
-[[nodiscard]] auto write_maps(const Run<S>& run, const PidFd& child) noexcept -> Result<void> {
-    const NewUser& user = *run.plan.maps;
-    Result<void> done;
-    if (!user.uids.empty()) {
-        done = write_map(Step::write_uid_map, run, child, "uid_map", "newuidmap", user.uids);
-    }
-    if (done && must_deny_setgroups(user)) {
-        done = write_child_file(Step::write_setgroups, run, child, "setgroups", "deny");
-    }
-    if (done && !user.gids.empty()) {
-        done = write_map(Step::write_gid_map, run, child, "gid_map", "newgidmap", user.gids);
-    }
-    return done;
-}
-
 } // namespace nsjoin::detail
 
-#endif // NSJOIN_DETAIL_ENGINE_MAP_WRITER_HPP
+#endif // NSJOIN_DETAIL_ENGINE_ID_MAPS_HPP

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_ENGINE_ASK_HPP
+#define NSJOIN_DETAIL_ENGINE_ASK_HPP
+
+#include <nsjoin/detail/engine/run.hpp>
+
+#include <sys/vfs.h>
+
+// What the caller asks the kernel about a plan before there is another process, and what it learns
+// from an attempt that failed.
+
+namespace nsjoin::detail {
+
+/// Whether the caller has put its children into another pid namespace than its own: a joiner, which
+/// ends soon, would be the first one there, and its end that of the namespace. pid_namespaces(7).
+[[nodiscard]] inline auto has_pending_pid() noexcept -> bool {
+    struct stat own {};
+
+    struct stat of_children {};
+
+    // The entry of a namespace that nobody is in yet can't be followed.
+    return stat_own(Kind::pid, "pid", own) &&
+           !(stat_own(Kind::pid, "pid_for_children", of_children) &&
+             own.st_ino == of_children.st_ino);
+}
+
+/// Whether setgroups has to be denied: asked for, or because the kernel takes a single gid from a
+/// caller without CAP_SETGID only then (CVE-2014-8989).
+[[nodiscard]] inline auto must_deny_setgroups(const NewUser& user) noexcept -> bool {
+    if (user.setgroups != Setgroups::automatic) {
+        return user.setgroups == Setgroups::deny;
+    }
+    const std::span<const IdExtent> gids = user.gids.extents();
+    return gids.size() == 1 && gids.front().count == 1 && gids.front().outside == ::getegid() &&
+           !has_capability(cap_setgid);
+}
+
+/// Whether the plan's cgroup is of a hierarchy that clone3(2) can place into. Errors: not_a_cgroup;
+/// those of fstatfs(2).
+[[nodiscard]] inline auto ask_cgroup(const Draft& plan, Facts& facts) noexcept -> Result<void> {
+    struct statfs about {};
+
+    if (::fstatfs(plan.cgroup.get(), &about) != 0) {
+        return fail(Step::open_cgroup, errno);
+    }
+    const auto magic = static_cast<std::uint64_t>(about.f_type);
+    if (magic != cgroup_super_magic && magic != cgroup2_super_magic) {
+        return fail(Step::open_cgroup, Reason::not_a_cgroup);
+    }
+    facts.into_cgroup = magic == cgroup2_super_magic;
+    return {};
+}
+
+/// What a caller that joins by itself has to know before, as it can't try the clone twice.
+/// clone3(2) of nothing is EINVAL where there is one.
+inline void ask_for_sibling(const Outline& outline, Facts& facts) noexcept {
+    facts.first_of_pids = ::getpid() == 1;
+    if (!outline.joined.empty()) {
+        facts.many_threads = has_threads();
+        facts.clone3 = call(SYS_clone3, nullptr, 0UL) == -EINVAL;
+    }
+}
+
+/// What one call for all kinds of a target must leave out. To join one's own namespace is nothing,
+/// but for these: a mount namespace moves root and working directory all the same, and a process on
+/// the caller's memory can't join a time one. A program that enters another user namespace starts
+/// at its mount namespace's root anyway.
+inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& facts) noexcept {
+    const bool is_program = outline.program || outline.callers_parent;
+    const bool to_root = is_program && outline.joined.contains(Kind::user);
+    for (const Kind kind : outline.joined&(Kind::mount | Kind::time)) {
+        if (!(to_root && kind == Kind::mount) && source_is_own(plan.source(kind), kind)) {
+            facts.same = facts.same | kind;
+        }
+    }
+}
+
+/// Asks all that the first schedule depends on.
+[[nodiscard]] inline auto ask(const Draft& plan, const Outline& outline, Facts& facts,
+                              OpenedSpaces& opened) noexcept -> Result<void> {
+    if (outline.callers_parent) {
+        ask_for_sibling(outline, facts);
+    }
+    if (plan.maps) {
+        facts.deny_setgroups = must_deny_setgroups(*plan.maps);
+    }
+    if (plan.cgroup.ok()) {
+        Result<void> asked = ask_cgroup(plan, facts);
+        if (!asked) {
+            return asked;
+        }
+    }
+    if (outline.single_target()) {
+        ask_for_one_call(plan, outline, facts);
+        return {};
+    }
+    return outline.joined.empty() ? Result<void>{} : look_at_spaces(plan, opened, facts);
+}
+
+/// What a clone that failed teaches: that what only clone3(2) does has to be done otherwise. False
+/// if there is no other way, so that the error is the plan's. Pure.
+[[nodiscard]] constexpr auto learn_from_clone(const Schedule& schedule, Process made, Call by,
+                                              int code, Facts& facts) noexcept -> bool {
+    if (by != Call::clone3 || !may_be_missing(code)) {
+        return false;
+    }
+    const ProcessFacts& process = schedule.process(made);
+    if (process.in_cgroup && process.maker == Process::caller && facts.into_cgroup &&
+        !schedule.roles.caller_joins) {
+        facts.into_cgroup = false;
+    } else if (process.clear_sighand) {
+        facts.clear_sighand = false;
+    } else {
+        facts.clone3 = false;
+    }
+    return true;
+}
+
+/// The same of a task that makes a process.
+[[nodiscard]] constexpr auto learn_from_clone(const Schedule& schedule, const Task& task, int code,
+                                              Facts& facts) noexcept -> bool {
+    const Process made = task.step == Step::make_joiner   ? Process::joiner
+                         : task.step == Step::make_opener ? Process::opener
+                                                          : Process::child;
+    return learn_from_clone(schedule, made, task.call, code, facts);
+}
+
+/// What a join that failed teaches: the kernel has no setns(2) with a pidfd, a filter forbids it,
+/// or the kinds name a namespace that the caller is in or has no rights over. Whether there is
+/// another way.
+[[nodiscard]] inline auto learn_from_join(Run& run, const Schedule& schedule) noexcept
+    -> Result<bool> {
+    for (const Task& task : schedule.tasks()) {
+        // A caller that joins by itself does these no second time: it is not dumpable any more.
+        if (task.process == Process::caller && !is_join(task.step)) {
+            run.facts.done.set(task.step);
+        }
+    }
+    if (run.facts.join_by == JoinBy::one_call) {
+        const Result<void> looked = look_at_spaces(run.plan, run.own_opened, run.facts);
+        return looked ? Result<bool>{true} : Unexpected{looked.error()};
+    }
+    bool by_pidfd = false;
+    for (const Task& task : schedule.tasks()) {
+        by_pidfd = by_pidfd || task.call == Call::setns_pidfd;
+    }
+    run.facts.join_by = JoinBy::descriptor;
+    return by_pidfd;
+}
+
+/// Whether the failure of an attempt shows another way, which `run.facts` then have. Errors: those
+/// of asking about it.
+[[nodiscard]] inline auto learn(Run& run, const Schedule& schedule, const Error& error) noexcept
+    -> Result<bool> {
+    if (error.reason != Reason::system) {
+        return false;
+    }
+    if (is_join(error.step)) {
+        return may_be_missing(error.code) ? learn_from_join(run, schedule) : Result<bool>{false};
+    }
+    for (const Task& task : schedule.tasks()) {
+        if (task.step == error.step && task.call == Call::clone3) {
+            return learn_from_clone(schedule, task, error.code, run.facts);
+        }
+    }
+    return false;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_ENGINE_ASK_HPP

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_ENGINE_CALLER_STEPS_HPP
+#define NSJOIN_DETAIL_ENGINE_CALLER_STEPS_HPP
+
+#include <nsjoin/detail/engine/id_maps.hpp>
+#include <nsjoin/detail/engine/steps.hpp>
+
+// What the caller does, a function a step, beside making processes.
+
+namespace nsjoin::detail {
+
+[[nodiscard]] inline auto check_console(BorrowedFd console) noexcept -> Result<void> {
+    std::array<std::uint32_t, 16> settings{}; // struct termios of the kernel: at most 44 bytes
+    const long result = call(SYS_ioctl, console.get(), 0x5401 /* TCGETS */, settings.data());
+    if (result == 0) {
+        return {};
+    }
+    Error error{Step::check_console, result == -ENOTTY ? Reason::not_a_terminal : Reason::system,
+                static_cast<std::int32_t>(-result), Subject{"descriptor "}};
+    error.subject.append(std::int64_t{console.get()});
+    return Unexpected{error};
+}
+
+/// /proc, unless it was opened before.
+[[nodiscard]] inline auto open_proc_of(Run& run) noexcept -> Result<void> {
+    if (run.proc.ok()) {
+        return {};
+    }
+    Result<OwnedFd> proc = open_own_proc(::getpid());
+    if (!proc) {
+        return Unexpected{proc.error()};
+    }
+    run.own_proc.reset(proc->release());
+    run.proc = run.own_proc.borrow();
+    return {};
+}
+
+/// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
+[[nodiscard]] inline auto open_cgroup(Attempt& attempt) noexcept -> Result<void> {
+    Result<OwnedFd> procs =
+        open_owned(Step::open_cgroup, attempt.run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);
+    if (!procs) {
+        return Unexpected{procs.error()};
+    }
+    attempt.cgroup_procs = *std::move(procs);
+    return {};
+}
+
+[[nodiscard]] inline auto pin_caller(Attempt& attempt) noexcept -> Result<void> {
+    const long self = call(SYS_pidfd_open, ::getpid(), 0U);
+    attempt.caller_pidfd.reset(static_cast<int>(self < 0 ? -1 : self));
+    return outcome(Step::pin_caller, self);
+}
+
+[[nodiscard]] inline auto make_channel(Attempt& attempt) noexcept -> Result<void> {
+    std::array<int, 2> ends{-1, -1};
+    const long result =
+        call(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data());
+    if (result != 0) {
+        return outcome(Step::make_channel, result);
+    }
+    attempt.caller_end.reset(ends[0]);
+    attempt.child_end.reset(ends[1]);
+    return {};
+}
+
+/// Opens the file of the child's time offsets, which it could not open by itself.
+[[nodiscard]] inline auto open_childs_offsets(Attempt& attempt) noexcept -> Result<void> {
+    Result<OwnedFd> offsets = open_child_file(Step::open_time_offsets, attempt, "timens_offsets");
+    if (!offsets) {
+        return Unexpected{offsets.error()};
+    }
+    attempt.run.time_offsets = *std::move(offsets);
+    return {};
+}
+
+/// Tells the child to go on, and gives it the file of its time offsets where it could not open it.
+[[nodiscard]] inline auto tell_to_go_on(const Attempt& attempt) noexcept -> Result<void> {
+    long sent = 0;
+    if (attempt.schedule.roles.offsets_by_caller) {
+        const Result<void> given =
+            send_descriptor(attempt.caller_end.borrow(), attempt.run.time_offsets.borrow());
+        sent = given ? 0 : -given.error().code;
+    } else {
+        const Message go;
+        sent = call_again(SYS_sendto, attempt.caller_end.get(), &go, sizeof go, MSG_NOSIGNAL,
+                          nullptr, 0);
+    }
+    // Of a child that has ended, the report tells more.
+    return sent == -EPIPE ? Result<void>{} : outcome(Step::await_maps, sent);
+}
+
+/// Waits until the child is through. Whoever asked for it hears of the child first, but of one that
+/// still has to join.
+[[nodiscard]] inline auto hear_report(Attempt& attempt) noexcept -> Result<void> {
+    const RunOptions& options = attempt.run.options;
+    Result<void> done;
+    if (options.announce != nullptr && !attempt.schedule.roles.child_is_first()) {
+        done = options.announce(options.announcer, attempt.child);
+    }
+    return done ? await_record(attempt) : done;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_ENGINE_CALLER_STEPS_HPP

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_ENGINE_PERFORM_HPP
+#define NSJOIN_DETAIL_ENGINE_PERFORM_HPP
+
+#include <nsjoin/detail/engine/mount_sources.hpp>
+#include <nsjoin/detail/engine/program_process.hpp>
+
+// One function that performs a task, whichever process it is in.
+
+namespace nsjoin::detail {
+
+/// What `how` returns if the plans that are compiled for can have the step; else it is left out.
+template <bool Can, typename How>
+[[nodiscard, gnu::always_inline]] inline auto only_if(const How& how) noexcept -> Result<void> {
+    if constexpr (Can) {
+        return how();
+    } else {
+        (void)how;
+        return {};
+    }
+}
+
+/// Makes a process as its row of the schedule says.
+template <bool Programs, bool Copies>
+[[nodiscard]] auto make_process(Attempt& attempt, std::size_t place) noexcept -> Result<void> {
+    const Task& task = attempt.schedule.list[place];
+    if constexpr (Programs) {
+        if (attempt.schedule.roles.shares) {
+            return task.process == Process::joiner ? make_program_process(attempt, place)
+                                                   : make_suspending(attempt, place);
+        }
+    }
+    if (task.step == Step::make_child) {
+        return make_child_copy(attempt, place);
+    }
+    if constexpr (Copies) {
+        if (attempt.schedule.roles.first == Memory::copy) {
+            return make_joiner_copy(attempt, place);
+        }
+    }
+    return make_joiner_here(attempt, place);
+}
+
+/// Performs the task with that place in the schedule, in the process whose it is. `Possible` are
+/// the steps that the plans can have which this is compiled for: what they can't have is left out.
+// NOLINTNEXTLINE(*-cognitive-complexity,*-function-size): a table
+template <StepSet Possible>
+[[nodiscard]] auto perform(Attempt& attempt, std::size_t place) noexcept -> Result<void> {
+    constexpr auto can = [](Step step) {
+        return Possible.contains(step);
+    };
+    const Task& task = attempt.schedule.list[place];
+    const Draft& plan = attempt.run.plan;
+    switch (task.step) {
+    case Step::open_proc:
+        return only_if<can(Step::open_proc)>([&] { return open_proc_of(attempt.run); });
+    case Step::check_console:
+        return only_if<can(Step::check_console)>([&] { return check_console(plan.console); });
+    case Step::open_cgroup:
+        return only_if<can(Step::open_cgroup)>([&] { return open_cgroup(attempt); });
+    case Step::pin_caller:
+        return only_if<can(Step::pin_caller)>([&] { return pin_caller(attempt); });
+    case Step::make_channel:
+        return make_channel(attempt);
+    case Step::make_opener:
+        return only_if<can(Step::make_opener)>([&] { return make_opener(attempt, place); });
+    case Step::make_joiner:
+    case Step::make_child:
+        return make_process<can(Step::execute), can(Step::await_maps)>(attempt, place);
+    case Step::enter_cgroup:
+        return only_if<can(Step::enter_cgroup)>([&] { return enter_cgroup(attempt, task); });
+    case Step::set_oom_score_adj:
+        return only_if<can(Step::set_oom_score_adj)>(
+            [&] { return set_oom_score_adj(attempt, task); });
+    case Step::open_time_offsets:
+        return only_if<can(Step::open_time_offsets)>([&] {
+            return task.call == Call::of_the_child ? open_childs_offsets(attempt)
+                                                   : open_own_offsets(attempt);
+        });
+    case Step::clear_dumpable:
+        return clear_dumpable(attempt, task);
+    case Step::write_uid_map:
+        return only_if<can(Step::write_uid_map)>(
+            [&] { return write_map(task.step, attempt, "uid_map", "newuidmap", plan.maps->uids); });
+    case Step::write_setgroups:
+        return only_if<can(Step::write_setgroups)>(
+            [&] { return write_child_file(task.step, attempt, "setgroups", "deny"); });
+    case Step::write_gid_map:
+        return only_if<can(Step::write_gid_map)>(
+            [&] { return write_map(task.step, attempt, "gid_map", "newgidmap", plan.maps->gids); });
+    case Step::await_maps:
+        return only_if<can(Step::await_maps)>([&] {
+            return task.call == Call::tell ? tell_to_go_on(attempt) : await_caller(attempt);
+        });
+    case Step::become_root:
+        return only_if<can(Step::become_root)>(become_root);
+    case Step::create_user:
+    case Step::create_pid:
+    case Step::create_net:
+    case Step::create_ipc:
+    case Step::create_uts:
+    case Step::create_cgroup:
+    case Step::create_mount:
+    case Step::create_time:
+        return only_if<can(Step::create_net)>([&] { return create(task); });
+    case Step::write_time_offsets:
+        return only_if<can(Step::write_time_offsets)>([&] { return write_time_offsets(attempt); });
+    case Step::enter_time:
+        return only_if<can(Step::enter_time)>([&] { return enter_time(attempt); });
+    case Step::open_mount_sources:
+        return only_if<can(Step::open_mount_sources)>([&] { return serve_sources(attempt); });
+    case Step::take_mount_sources:
+        return only_if<can(Step::take_mount_sources)>([&] { return take_sources(attempt); });
+    case Step::own_descriptors:
+        return only_if<can(Step::own_descriptors)>([&] { return own_descriptors(attempt); });
+    case Step::new_session:
+        return outcome(task.step, call(SYS_setsid));
+    case Step::set_console:
+        return only_if<can(Step::set_console)>([&] { return take_console(plan.console); });
+    case Step::set_root:
+        return only_if<can(Step::set_root)>([&] { return set_root(plan.root.get()); });
+    case Step::set_working_directory:
+        return only_if<can(Step::set_working_directory)>(
+            [&] { return set_working_directory(plan.working_directory.get()); });
+    case Step::set_name:
+        return only_if<can(Step::set_name)>([&] {
+            return outcome(task.step, call(SYS_prctl, PR_SET_NAME, plan.name.c_str(), 0, 0, 0));
+        });
+    case Step::clear_inheritable:
+        return clear_inheritable();
+    case Step::set_groups:
+    case Step::set_gid:
+    case Step::set_uid:
+    case Step::verify_ids:
+        return only_if<can(Step::set_uid)>([&] { return take_id(attempt, task); });
+    case Step::set_death_signal:
+        return only_if<can(Step::set_death_signal)>([&] { return set_death_signal(attempt); });
+    case Step::report:
+        return task.call == Call::hear ? hear_report(attempt) : report(attempt);
+    case Step::offer_errors:
+        return only_if<can(Step::offer_errors)>(
+            [&] { return task.call == Call::hear ? take_errors(attempt) : offer_errors(attempt); });
+    case Step::pass_descriptors:
+        return only_if<can(Step::pass_descriptors)>([&] { return pass_descriptors(attempt); });
+    case Step::set_limits:
+        return only_if<can(Step::set_limits)>([&] { return set_limits(*attempt.run.command); });
+    case Step::set_no_new_privileges:
+        return only_if<can(Step::set_no_new_privileges)>(
+            [&] { return outcome(task.step, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); });
+    case Step::set_signals:
+        return only_if<can(Step::set_signals)>([&] { return set_signals(attempt); });
+    case Step::execute:
+        return only_if<can(Step::execute)>([&] {
+            return task.call == Call::hear ? await_program(attempt)
+                                           : execute(*attempt.run.command, attempt.kept.executable);
+        });
+    default:
+        return is_join(task.step) ? join(attempt, task) : Result<void>{};
+    }
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_ENGINE_PERFORM_HPP

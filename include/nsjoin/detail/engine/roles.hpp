@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_ENGINE_ROLES_HPP
+#define NSJOIN_DETAIL_ENGINE_ROLES_HPP
+
+#include <nsjoin/detail/engine/facts.hpp>
+#include <nsjoin/detail/engine/outline.hpp>
+#include <nsjoin/order.hpp>
+
+#include <cstdint>
+
+// Which processes a plan needs, and which of them does what: the first half of its schedule.
+
+namespace nsjoin::detail {
+
+enum class Process : std::uint8_t { caller, opener, joiner, child };
+
+inline constexpr std::size_t process_count = 4;
+
+/// The memory that a process runs on.
+enum class Memory : std::uint8_t {
+    own,     ///< the caller on its own
+    callers, ///< the caller's itself, which is suspended meanwhile: CLONE_VM | CLONE_VFORK
+    copy,    ///< a copy of its maker's
+    joiners, ///< that of the joiner, which is a copy, and is suspended meanwhile
+};
+
+/// Who does what, for one plan under some facts.
+struct Roles {
+    KindSet joining{};         ///< the kinds that differ from the caller's, or may
+    bool joiner = false;       ///< there is one
+    bool caller_joins = false; ///< the caller does, and stays there
+    bool shares = false; ///< the program's process runs on its maker's memory until it is executed
+    Memory first = Memory::copy; ///< the memory of the first process that the caller makes
+    bool user_changes = false;   ///< the child ends up in another user namespace
+    bool becomes_root = false;   ///< the child ends up as 0:0, as the plan says no other ids
+    bool root_before_creating = false;
+    bool time_by_first = false;
+    bool oom_by_caller = false;
+    bool offsets_by_caller = false;
+    bool waits = false;   ///< the child waits for the caller's word
+    KindSet by_clone{};   ///< created by the clone that makes the child
+    KindSet by_unshare{}; ///< created by the child, by one unshare
+
+    /// Whether the child is the first process, and does what that does.
+    [[nodiscard]] constexpr auto child_is_first() const noexcept -> bool {
+        return !joiner && !caller_joins;
+    }
+
+    /// Who does what only the first process can do.
+    [[nodiscard]] constexpr auto first_process() const noexcept -> Process {
+        return joiner ? Process::joiner : caller_joins ? Process::caller : Process::child;
+    }
+};
+
+/// Whether nothing is left for the caller to do while a program's process is on its way, so that it
+/// may be suspended meanwhile.
+[[nodiscard]] constexpr auto may_be_suspended(const Outline& plan) noexcept -> bool {
+    return !plan.said.contains(Step::await_maps) && !plan.said.contains(Step::set_oom_score_adj) &&
+           !plan.created.contains(Kind::time) && !plan.deadline &&
+           !plan.said.contains(Step::take_mount_sources);
+}
+
+/// Whether a process on the caller's memory can't do it: it can't join a time namespace, shares the
+/// dumpable flag that its own files in /proc depend on, and stops the clock of a caller with a
+/// deadline.
+[[nodiscard]] constexpr auto wants_own_memory(const Outline& plan, KindSet joining) noexcept
+    -> bool {
+    return joining.contains(Kind::time) || plan.said.contains(Step::set_oom_score_adj) ||
+           plan.created.contains(Kind::time) || plan.deadline;
+}
+
+/// Decides who creates.
+constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
+    const bool joins = !roles.joining.empty();
+    if (roles.child_is_first() && joins) {
+        roles.by_unshare = plan.created; // when it has joined
+    } else {
+        roles.by_clone = roles.user_changes ? plan.created & (Kind::user | Kind::pid)
+                                            : plan.created - (Kind::cgroup | Kind::time);
+        roles.by_unshare = plan.created - roles.by_clone;
+    }
+    roles.time_by_first =
+        joins && plan.created.contains(Kind::time) && !plan.created.contains(Kind::user);
+    if (roles.time_by_first) {
+        roles.by_unshare = roles.by_unshare - Kind::time;
+    }
+}
+
+/// Decides who does what. Pure.
+[[nodiscard]] constexpr auto decide_roles(const Outline& plan, const Facts& facts) noexcept
+    -> Roles {
+    Roles roles;
+    roles.joining = plan.joined - facts.same;
+    roles.user_changes = (roles.joining | plan.created).contains(Kind::user);
+    const bool joins = !roles.joining.empty();
+    const bool wants_own = !facts.vfork || wants_own_memory(plan, roles.joining);
+    roles.shares = plan.program && facts.vfork && may_be_suspended(plan);
+    // In these, only children are, or the child is made with them.
+    const bool needs_child = (roles.joining | plan.created).contains(Kind::pid) ||
+                             (!roles.shares && plan.created.intersects(Kind::user | Kind::time));
+    roles.caller_joins = joins && plan.callers_parent;
+    roles.joiner = joins && !roles.caller_joins && needs_child;
+    if (roles.shares) {
+        roles.first = roles.joining.contains(Kind::time) ? Memory::copy : Memory::callers;
+    } else if (roles.joiner && !wants_own) {
+        roles.first = Memory::callers;
+    }
+    decide_creators(plan, roles);
+    const bool root_inside = roles.joining.contains(Kind::user) || plan.root_mapped;
+    const bool root = roles.user_changes && root_inside && !plan.keep_ids;
+    roles.becomes_root = root && !plan.ids;
+    roles.root_before_creating = root && !roles.by_unshare.empty();
+    roles.oom_by_caller =
+        plan.said.contains(Step::set_oom_score_adj) && plan.created.contains(Kind::user) && !joins;
+    roles.offsets_by_caller =
+        plan.said.contains(Step::write_time_offsets) && joins && !roles.time_by_first;
+    // A joiner's pidfd of the child is gone with the joiner: while the child waits, the caller
+    // opens another.
+    const bool repin = roles.joiner && roles.first == Memory::copy && !roles.shares;
+    roles.waits = plan.said.contains(Step::await_maps) || roles.oom_by_caller ||
+                  roles.offsets_by_caller || repin;
+    return roles;
+}
+
+/// The circumstances that the constraints ask for.
+[[nodiscard]] constexpr auto circumstances(const Roles& roles) noexcept -> When {
+    return When::rights_taken | (roles.child_is_first() ? When::child_first : When::joiner_first) |
+           (roles.first == Memory::callers ? When::callers_memory : When::own_memory) |
+           (roles.time_by_first ? When::time_by_first : When::time_by_child) |
+           (roles.oom_by_caller ? When::oom_by_caller : When::oom_by_first) |
+           (roles.offsets_by_caller ? When::offsets_by_caller : When::offsets_by_first);
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_ENGINE_ROLES_HPP

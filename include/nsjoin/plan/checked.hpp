@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_PLAN_CHECKED_HPP
+#define NSJOIN_PLAN_CHECKED_HPP
+
+#include <nsjoin/plan/draft.hpp>
+
+#include <span>
+#include <string_view>
+#include <utility>
+
+namespace nsjoin {
+
+namespace detail {
+
+[[nodiscard]] inline auto check_shape(const Draft& draft) noexcept -> Result<void> {
+    const auto broken = [](Reason reason, KindSet kinds) {
+        Subject subject;
+        for (const Kind kind : kinds) {
+            subject.append(subject.view().empty() ? "" : ", ").append(facts(kind).name);
+        }
+        return Unexpected{Error{Step::check_plan, reason, 0, subject}};
+    };
+    if (!draft.joined_twice.empty()) {
+        return broken(Reason::joined_twice, draft.joined_twice);
+    }
+    if (draft.joined().intersects(draft.created)) {
+        return broken(Reason::joined_and_created, draft.joined() & draft.created);
+    }
+    if (draft.maps && !draft.created.contains(Kind::user)) {
+        return broken(Reason::maps_without_user, Kind::user);
+    }
+    if (draft.time_offsets && !draft.created.contains(Kind::time)) {
+        return broken(Reason::offsets_without_time, Kind::time);
+    }
+    return {};
+}
+
+[[nodiscard]] inline auto check_mapped(const NewUser& maps, const Credentials& ids) noexcept
+    -> Result<void> {
+    if (ids.uid && !maps.uids.maps(*ids.uid)) {
+        return id_error(Step::check_plan, -EINVAL, "uid ", *ids.uid);
+    }
+    if (ids.gid && !maps.gids.maps(*ids.gid)) {
+        return id_error(Step::check_plan, -EINVAL, "gid ", *ids.gid);
+    }
+    for (const gid_t gid : ids.groups.ids()) {
+        if (!maps.gids.maps(gid)) {
+            return id_error(Step::check_plan, -EINVAL, "supplementary gid ", gid);
+        }
+    }
+    if (!ids.groups.kept() && !ids.groups.dropped() && maps.setgroups == Setgroups::deny) {
+        return fail(Step::check_plan, Reason::groups_denied);
+    }
+    return {};
+}
+
+[[nodiscard]] inline auto check_mount_sources(const Draft& draft) noexcept -> Result<void> {
+    const std::span<const MountSource> list = draft.mount_sources.list;
+    const auto refused = [](std::string_view why, std::string_view path) {
+        return fail(Step::check_plan, Reason::bad_value, Subject{why}.append(path).view());
+    };
+    if (!list.empty() && !draft.created.contains(Kind::mount)) {
+        return refused("mount sources without a new mount namespace", {});
+    }
+    for (auto source = list.begin(); source != list.end(); ++source) {
+        if (!source->path.starts_with('/')) {
+            return refused("a mount source is an absolute path, not ", source->path);
+        }
+        if (source->path.find('\0') != std::string_view::npos) {
+            return refused("a path has no NUL: the mount source ", source->path.data());
+        }
+        if (source->number < 0) {
+            return refused("no descriptor's number is given for the mount source ", source->path);
+        }
+        for (auto other = list.begin(); other != source; ++other) {
+            if (other->number == source->number) {
+                return refused("another one has the descriptor's number of the mount source ",
+                               source->path);
+            }
+        }
+    }
+    return {};
+}
+
+[[nodiscard]] inline auto out_of_range(std::string_view what, std::int64_t value) noexcept
+    -> Unexpected {
+    Subject subject{what};
+    subject.append(value);
+    return Unexpected{Error{Step::check_plan, Reason::bad_value, 0, subject}};
+}
+
+[[nodiscard]] inline auto check_ids(const Draft& draft) noexcept -> Result<void> {
+    constexpr std::uint32_t no_change = 0xFFFF'FFFF; // what setresuid(2) takes it for
+    if (!draft.credentials) {
+        return {};
+    }
+    if (draft.credentials->uid == no_change) {
+        return out_of_range("no user has uid ", no_change);
+    }
+    if (draft.credentials->gid == no_change) {
+        return out_of_range("no group has gid ", no_change);
+    }
+    return check_group_count(Step::check_plan, draft.credentials->groups);
+}
+
+[[nodiscard]] inline auto check_values(const Draft& draft) noexcept -> Result<void> {
+    if (draft.oom_score_adj && (*draft.oom_score_adj < -1000 || *draft.oom_score_adj > 1000)) {
+        return out_of_range("oom_score_adj is -1000 to 1000, not ", *draft.oom_score_adj);
+    }
+    if (draft.death_signal < 0 || draft.death_signal > 64) {
+        return out_of_range("a signal is 1 to 64, not ", draft.death_signal);
+    }
+    if (draft.deadline.count() < 0) {
+        return out_of_range("a deadline is 0 ns or more, not ", draft.deadline.count());
+    }
+    if (const Result<void> sources = check_mount_sources(draft); !sources) {
+        return sources;
+    }
+    Result<void> ids = check_ids(draft);
+    if (ids && draft.credentials && draft.maps) {
+        ids = check_mapped(*draft.maps, *draft.credentials);
+    }
+    return ids;
+}
+
+struct PlanAccess;
+
+} // namespace detail
+
+/// Everything that is to happen, as data that keeps the rules: no kind is joined twice or both
+/// joined and created, maps and offsets go with the namespace that takes them, each value is in its
+/// range. A value: it can be kept, copied, compared, explained and run again. It borrows its
+/// descriptors, which must stay open as long as it is used.
+class Plan {
+  public:
+    /// Checks a draft. Errors, all of Step::check_plan: joined_twice, joined_and_created,
+    /// maps_without_user, offsets_without_time, id_not_mapped, groups_denied, bad_value.
+    [[nodiscard]] static auto from(Draft draft) noexcept -> Result<Plan> {
+        Result<void> checked = detail::check_shape(draft);
+        if (checked) {
+            checked = detail::check_values(draft);
+        }
+        if (!checked) {
+            return Unexpected{checked.error()};
+        }
+        return Plan{std::move(draft)};
+    }
+
+    /// What the plan says.
+    [[nodiscard]] auto parts() const noexcept -> const Draft& { return draft_; }
+
+    [[nodiscard]] friend auto operator==(const Plan&, const Plan&) noexcept -> bool = default;
+
+  private:
+    friend struct detail::PlanAccess;
+
+    explicit Plan(Draft draft) noexcept : draft_{std::move(draft)} {}
+
+    Draft draft_;
+};
+
+} // namespace nsjoin
+
+#endif // NSJOIN_PLAN_CHECKED_HPP

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_PLAN_DRAFT_HPP
+#define NSJOIN_PLAN_DRAFT_HPP
+
+#include <nsjoin/credentials.hpp>
+#include <nsjoin/duration.hpp>
+#include <nsjoin/id_map.hpp>
+#include <nsjoin/namespace_fd.hpp>
+#include <nsjoin/pid_fd.hpp>
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace nsjoin {
+
+/// Offsets of a new time namespace's clocks against those of the initial one; see
+/// time_namespaces(7). Linux 5.6. The kernel refuses (ERANGE) one that makes a clock negative or
+/// brings it near its end.
+struct TimeOffsets {
+    Duration monotonic{};
+    Duration boottime{};
+
+    [[nodiscard]] friend constexpr auto operator==(TimeOffsets, TimeOffsets) noexcept
+        -> bool = default;
+};
+
+/// The name of a process, as top(1) shows it: at most 15 bytes, without NUL. PR_SET_NAME(2const).
+class ProcessName {
+  public:
+    static constexpr std::size_t capacity = 15;
+
+    /// No name.
+    constexpr ProcessName() noexcept = default;
+
+    /// A literal; one that is too long, or has a NUL in it, does not compile.
+    template <std::size_t Size>
+    // NOLINTNEXTLINE(*-explicit-*,*-avoid-c-arrays): a literal is what it says
+    consteval ProcessName(const char (&text)[Size]) noexcept {
+        static_assert(Size <= capacity + 1, "nsjoin: a process name has at most 15 bytes");
+        const std::string_view all{&text[0], Size};
+        if (all.find('\0') != Size - 1) {
+            a_process_name_ends_with_its_only_nul();
+        }
+        assign(all.substr(0, Size - 1));
+    }
+
+    /// A name that is known only at run time. Error: bad_value.
+    [[nodiscard]] static constexpr auto from(std::string_view text) noexcept
+        -> Result<ProcessName> {
+        if (text.size() > capacity || text.find('\0') != std::string_view::npos) {
+            Subject subject{"a process name has at most 15 bytes and no NUL, not "};
+            subject.append(static_cast<std::int64_t>(text.size())).append(" bytes");
+            return Unexpected{Error{Step::check_plan, Reason::bad_value, 0, subject}};
+        }
+        ProcessName name;
+        name.assign(text);
+        return name;
+    }
+
+    [[nodiscard]] constexpr auto empty() const noexcept -> bool { return text_.front() == '\0'; }
+
+    [[nodiscard]] constexpr auto c_str() const noexcept -> const char* { return text_.data(); }
+
+    [[nodiscard]] friend constexpr auto operator==(const ProcessName&, const ProcessName&) noexcept
+        -> bool = default;
+
+  private:
+    static void a_process_name_ends_with_its_only_nul() noexcept; // what the compiler then names
+
+    constexpr void assign(std::string_view text) noexcept {
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            text_[i] = text[i];
+        }
+    }
+
+    std::array<char, capacity + 1> text_{};
+};
+
+/// Whose child the child is.
+enum class ChildOf : std::uint8_t {
+    caller, ///< the caller's, as after fork(2)
+    /// The caller's parent's (CLONE_PARENT): for a constructor, whose process ends when the child
+    /// goes on. Where the plan joins, the caller itself joins and stays there.
+    callers_parent,
+};
+
+/// Where a joined namespace comes from.
+struct JoinSource {
+    enum class From : std::uint8_t { nowhere, namespace_fd, target };
+
+    From from = From::nowhere;
+    BorrowedFd fd;        ///< the namespace's descriptor, or the target's pidfd
+    pid_t target_pid = 0; ///< the target, as the caller's pid namespace numbers it, or 0
+
+    [[nodiscard]] friend constexpr auto operator==(const JoinSource&, const JoinSource&) noexcept
+        -> bool = default;
+};
+
+/// A path that is opened (O_PATH) inside the child's new mount namespace, but by a process with the
+/// caller's rights outside of it: what a bind mount's source needs where the child's user namespace
+/// may not reach it. The child finds it open under `number`, with close-on-exec.
+struct MountSource {
+    std::string_view path{}; ///< absolute
+    int number = -1;
+
+    [[nodiscard]] friend constexpr auto operator==(const MountSource&, const MountSource&) noexcept
+        -> bool = default;
+};
+
+/// Borrowed mount sources.
+struct MountSources {
+    std::span<const MountSource> list{};
+
+    [[nodiscard]] friend constexpr auto operator==(const MountSources& a,
+                                                   const MountSources& b) noexcept -> bool {
+        return detail::equal(a.list, b.list);
+    }
+};
+
+/// A plan that is not checked yet: what command-line flags or a message say, as it comes. Borrows
+/// its descriptors. Plan::from checks it.
+struct Draft {
+    /// What is joined, by kind; join() fills it in.
+    std::array<JoinSource, kind_count> joins{};
+    /// The kinds that join() was asked to join a second time.
+    KindSet joined_twice{};
+    /// The kinds that are created. With `user` and no maps, the user namespace stays unmapped.
+    KindSet created{};
+    std::optional<NewUser> maps{};
+    std::optional<TimeOffsets> time_offsets{};
+    /// Borrowed absolute paths of newuidmap(1) and newgidmap(1). Not set: they are looked for in
+    /// PATH. Empty: none is used, and a map that the caller may not write by itself fails.
+    std::optional<std::string_view> newuidmap{};
+    std::optional<std::string_view> newgidmap{};
+    MountSources mount_sources{}; ///< with a new mount namespace only
+
+    /// The ids that the child takes at last. If empty, it becomes 0:0 without groups where a user
+    /// namespace is joined, or created with a map that has id 0; else it keeps its own.
+    std::optional<Credentials> credentials{};
+    /// Keep the ids also where a user namespace is joined or created.
+    bool keep_ids = false;
+    /// Keep inheritable and ambient capabilities; else the child has none (CVE-2022-29162).
+    bool keep_capabilities = false;
+
+    bool new_session = false;           ///< setsid(2)
+    BorrowedFd console{};               ///< the child's controlling terminal and its 0, 1 and 2
+    BorrowedFd root{};                  ///< a directory: chroot(2)
+    BorrowedFd working_directory{};     ///< a directory, inside the root
+    BorrowedFd cgroup{};                ///< a directory of a cgroup v1 or v2 file system
+    std::optional<int> oom_score_adj{}; ///< -1000 to 1000; proc_pid_oom_score_adj(5)
+    ProcessName name{};                 ///< empty: as it is
+    int death_signal = 0;               ///< PR_SET_PDEATHSIG(2const), or 0
+    ChildOf child_of = ChildOf::caller;
+    /// How long the steps may take at most; zero: as long as they do.
+    Duration deadline{};
+
+    /// Joins the namespace.
+    auto join(const AnyNamespaceFd& space) -> Draft& {
+        return join_from(space.kind(), {JoinSource::From::namespace_fd, space.fd(), 0});
+    }
+
+    void join(const AnyNamespaceFd&&) = delete; // nsjoin: keep it in a variable
+
+    /// Joins those namespaces of the target that differ from the caller's.
+    auto join(const PidFd& target, KindSet wanted) -> Draft& {
+        for (const Kind kind : wanted) {
+            join_from(kind, {JoinSource::From::target, target.fd(), target.pid()});
+        }
+        return *this;
+    }
+
+    void join(const PidFd&&, KindSet) = delete; // nsjoin: keep it in a variable
+
+    /// The kinds that are joined.
+    [[nodiscard]] auto joined() const noexcept -> KindSet {
+        KindSet set;
+        for (const KindFacts& row : kind_table) {
+            if (source(row.kind).from != JoinSource::From::nowhere) {
+                set = set | row.kind;
+            }
+        }
+        return set;
+    }
+
+    [[nodiscard]] auto source(Kind kind) const noexcept -> const JoinSource& {
+        return joins[static_cast<std::size_t>(kind)];
+    }
+
+    [[nodiscard]] friend auto operator==(const Draft&, const Draft&) noexcept -> bool = default;
+
+  private:
+    auto join_from(Kind kind, const JoinSource& where) -> Draft& {
+        JoinSource& slot = joins[static_cast<std::size_t>(kind)];
+        if (slot.from != JoinSource::From::nowhere) {
+            joined_twice = joined_twice | kind;
+        }
+        slot = where;
+        return *this;
+    }
+};
+
+} // namespace nsjoin
+
+#endif // NSJOIN_PLAN_DRAFT_HPP

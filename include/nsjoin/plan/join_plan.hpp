@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_PLAN_JOIN_PLAN_HPP
+#define NSJOIN_PLAN_JOIN_PLAN_HPP
+
+#include <nsjoin/plan/checked.hpp>
+#include <nsjoin/step.hpp>
+
+#include <concepts>
+#include <utility>
+
+namespace nsjoin {
+
+namespace detail {
+
+/// What a JoinPlan remembers in its type, beside the kinds: one bit a thing that was said.
+enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
+    said_ids = 1U << 0U,
+    said_console = 1U << 1U,
+    said_root = 1U << 2U,
+    said_directory = 1U << 3U,
+    said_cgroup = 1U << 4U,
+    said_oom = 1U << 5U,
+    said_name = 1U << 6U,
+    said_death = 1U << 7U,
+    said_deadline = 1U << 8U,
+    said_parent = 1U << 9U,
+    said_maps = 1U << 10U,
+    said_offsets = 1U << 11U,
+};
+
+/// The steps that the plans of a JoinPlan's type can have: for what a function that runs them can
+/// leave out.
+[[nodiscard]] constexpr auto possible_steps(KindSet joined, KindSet created, unsigned said) noexcept
+    -> StepSet {
+    const auto says = [said](unsigned what) {
+        return (said & what) != 0;
+    };
+    StepSet steps = Step::check_plan | Step::open_target | Step::make_channel | Step::make_joiner |
+                    Step::make_child | Step::clear_dumpable | Step::new_session |
+                    Step::clear_inheritable | Step::report;
+    const auto add = [&steps](bool can, StepSet more) {
+        steps = can ? steps | more : steps;
+    };
+    for (const Kind kind : joined) {
+        add(true, join_step(kind));
+    }
+    const bool user = (joined | created).contains(Kind::user);
+    const bool time = created.contains(Kind::time);
+    const bool own_files = says(said_maps) || says(said_oom) || time;
+    add(!created.empty(), Step::create_net);
+    add(user && !created.empty(), Step::become_root);
+    add(user || says(said_ids),
+        Step::set_groups | Step::set_gid | Step::set_uid | Step::verify_ids);
+    add(own_files, Step::open_proc);
+    add(own_files || joined.contains(Kind::time) || says(said_deadline),
+        Step::await_maps | Step::pin_caller | Step::offer_errors);
+    add(says(said_maps), Step::write_uid_map | Step::write_setgroups | Step::write_gid_map);
+    add(time, Step::open_time_offsets | Step::write_time_offsets | Step::enter_time);
+    add(says(said_console), Step::check_console | Step::set_console);
+    add(says(said_root), Step::set_root);
+    add(says(said_directory), Step::set_working_directory);
+    add(says(said_cgroup), Step::open_cgroup | Step::enter_cgroup);
+    add(says(said_oom), Step::set_oom_score_adj);
+    add(says(said_name), Step::set_name);
+    add(says(said_death), Step::set_death_signal | Step::pin_caller);
+    return steps;
+}
+
+/// Those that a command adds.
+inline constexpr StepSet command_steps = Step::own_descriptors | Step::pass_descriptors |
+                                         Step::set_limits | Step::set_no_new_privileges |
+                                         Step::set_signals | Step::execute;
+
+/// For plans that may say anything.
+[[nodiscard]] consteval auto every_step() noexcept -> StepSet {
+    StepSet steps;
+    for (std::size_t i = 0; i < plan_step_count; ++i) {
+        steps.set(static_cast<Step>(i));
+    }
+    return steps;
+}
+
+struct PlanAccess {
+    [[nodiscard]] static auto plan(Draft draft) noexcept -> Plan { return Plan{std::move(draft)}; }
+};
+
+} // namespace detail
+
+/// Builds a plan whose kinds are known when the program is compiled, so that the rules about them
+/// are the compiler's to check: what breaks one does not compile, and the message says why. Each
+/// call returns a new builder; the old one stays as it was. Converts to a Plan.
+///
+///     auto plan = nsjoin::JoinPlan{}
+///         .join(blue_network)                        // a NamespaceFd<Kind::net>
+///         .create(nsjoin::NewUser{.uids = {{0, uid, 1}}, .gids = {{0, gid, 1}}})
+///         .create<Kind::mount, Kind::pid>()
+///         .console(peer.fd());
+///
+/// The calls commute, but for two: map_ids() follows the create<Kind::user>() that it maps, and
+/// time_offsets() the create<Kind::time>(). In which order things are done is never said here: it
+/// follows from order.hpp.
+template <unsigned Joined = 0, unsigned Created = 0, unsigned Said = 0>
+class [[nodiscard]] JoinPlan {
+  public:
+    /// A plan that does nothing.
+    JoinPlan() noexcept requires(Joined == 0 && Created == 0 && Said == 0) = default;
+
+    /// Joins a namespace. It is borrowed: keep it open.
+    template <Kind K>
+    [[nodiscard]] auto join(const NamespaceFd<K>& space) const {
+        return join_checked<Kinds<K>>([&space](Draft& draft) { draft.join(space); });
+    }
+
+    template <Kind K>
+    void join(const NamespaceFd<K>&&) const = delete; // nsjoin: keep it in a variable
+
+    /// Does not compile: the namespace or target is not there if the Result is an error.
+    template <typename T, typename... Rest>
+    void join(const Result<T>& result, const Rest&... rest) const {
+        static_assert(std::same_as<T, void>,
+                      "nsjoin: this is a Result: look whether it is an error, then give *result");
+        (void)result, ((void)rest, ...);
+    }
+
+    /// Does not compile: a pid can be another process's by now.
+    template <std::integral Pid, typename... Rest>
+    void join(Pid pid, const Rest&... rest) const {
+        static_assert(std::same_as<Pid, void>,
+                      "nsjoin: a plan joins a process that is pinned: PidFd::open(pid) first");
+        (void)pid, ((void)rest, ...);
+    }
+
+    /// Does not compile: the type of a KindSet does not say the kinds.
+    template <typename Set>
+
+    requires(std::convertible_to<Set, KindSet> &&
+             !requires { Set::set; }) void join(const PidFd& target, Set set) const {
+        static_assert(std::same_as<Set, void>,
+                      "nsjoin: name the kinds in the type: kinds<Kind::net, Kind::mount>; or use a "
+                      "Draft");
+        (void)target, (void)set;
+    }
+
+    /// As join(space), saying the kind: a descriptor of another kind does not compile.
+    template <Kind Wanted, Kind Given>
+
+    requires(Wanted != Given) [[nodiscard]] auto join(const NamespaceFd<Given>& space) const {
+        static_assert(Wanted == Given,
+                      "nsjoin: this namespace descriptor is of another kind than the one named");
+        return join(space);
+    }
+
+    /// Does not compile: the type of an AnyNamespaceFd does not say its kind.
+    template <typename Any>
+
+    requires(std::same_as<Any, AnyNamespaceFd>) void join(const Any& space) const {
+        static_assert(!std::same_as<Any, AnyNamespaceFd>,
+                      "nsjoin: the kind of this namespace descriptor is known only at run time: "
+                      "use a NamespaceFd of a kind, or a Draft");
+        (void)space;
+    }
+
+    /// Joins those namespaces of the target, of the kinds named, that differ from the caller's: by
+    /// one setns(2) where the kernel has it (Linux 5.8). The target is borrowed: keep it.
+    template <Kind... Ks>
+    [[nodiscard]] auto join(const PidFd& target, Kinds<Ks...> wanted) const {
+        return join_checked<Kinds<Ks...>>([&](Draft& draft) { draft.join(target, wanted); });
+    }
+
+    template <Kind... Ks>
+    void join(const PidFd&&, Kinds<Ks...>) const = delete; // nsjoin: keep the PidFd in a variable
+
+    /// Creates namespaces of those kinds, inside the created or joined user namespace if there is
+    /// one. A user namespace stays unmapped if map_ids() does not follow.
+    template <Kind... Ks>
+    [[nodiscard]] auto create() const {
+        constexpr unsigned bits = Kinds<Ks...>::set.bits();
+        static_assert(sizeof...(Ks) != 0, "nsjoin: name the kinds to create");
+        static_assert((Created & bits) == 0 && Kinds<Ks...>::set.size() == sizeof...(Ks),
+                      "nsjoin: the plan creates a kind twice");
+        static_assert((Joined & bits) == 0,
+                      "nsjoin: the plan joins a kind and creates it: a process is in one namespace "
+                      "of each kind");
+        return next<Joined, Created | bits, Said>(
+            [](Draft& draft) { draft.created = draft.created | Kinds<Ks...>::set; });
+    }
+
+    /// Creates a user namespace with these maps. user_namespaces(7).
+    [[nodiscard]] auto create(NewUser user) const {
+        return create<Kind::user>().map_ids(std::move(user));
+    }
+
+    /// The maps of the user namespace that the plan creates.
+    [[nodiscard]] auto map_ids(NewUser user) const {
+        static_assert((Created & KindSet{Kind::user}.bits()) != 0,
+                      "nsjoin: id maps need a new user namespace: create(NewUser{...})");
+        return say<detail::said_maps>([&user](Draft& draft) { draft.maps = std::move(user); });
+    }
+
+    /// The clock offsets of the time namespace that the plan creates. Linux 5.6.
+    [[nodiscard]] auto time_offsets(TimeOffsets offsets) const {
+        static_assert((Created & KindSet{Kind::time}.bits()) != 0,
+                      "nsjoin: time offsets need a new time namespace: create<Kind::time>() first");
+        return say<detail::said_offsets>([offsets](Draft& draft) { draft.time_offsets = offsets; });
+    }
+
+    /// The ids that the child takes at last. Without this, it becomes 0:0 without groups where a
+    /// user namespace is joined, or created with a map that has id 0; else it keeps its own.
+    [[nodiscard]] auto as(Credentials credentials) const {
+        return say<detail::said_ids>(
+            [&credentials](Draft& draft) { draft.credentials = std::move(credentials); });
+    }
+
+    /// The child keeps its ids, also in another user namespace.
+    [[nodiscard]] auto keep_ids() const {
+        return say<detail::said_ids>([](Draft& draft) { draft.keep_ids = true; });
+    }
+
+    /// The child keeps its inheritable and ambient capabilities.
+    [[nodiscard]] auto keep_capabilities() const {
+        return next<Joined, Created, Said>([](Draft& draft) { draft.keep_capabilities = true; });
+    }
+
+    /// The child leads a new session. setsid(2).
+    [[nodiscard]] auto new_session() const {
+        return next<Joined, Created, Said>([](Draft& draft) { draft.new_session = true; });
+    }
+
+    /// The child's controlling terminal, in a session of its own, and its standard input, output
+    /// and error. Borrowed: keep it open until the call has returned in the caller.
+    [[nodiscard]] auto console(BorrowedFd terminal) const {
+        return say<detail::said_console>([terminal](Draft& draft) {
+            draft.new_session = true;
+            draft.console = terminal;
+        });
+    }
+
+    /// The child's root directory, which is its working directory too if working_directory() does
+    /// not follow. Borrowed: keep it open until the call has returned in the caller. chroot(2).
+    /// Errors: ENOTDIR; EPERM without CAP_SYS_CHROOT.
+    [[nodiscard]] auto root(BorrowedFd directory) const {
+        return say<detail::said_root>([directory](Draft& draft) { draft.root = directory; });
+    }
+
+    /// The child's working directory. Borrowed, as root(). fchdir(2). Errors: ENOTDIR; EACCES;
+    /// outside_root if it is not inside its root (CVE-2024-21626).
+    [[nodiscard]] auto working_directory(BorrowedFd directory) const {
+        return say<detail::said_directory>(
+            [directory](Draft& draft) { draft.working_directory = directory; });
+    }
+
+    /// The child's cgroup: a directory of a v2 hierarchy (CLONE_INTO_CGROUP, Linux 5.7, or
+    /// cgroup.procs) or of a v1 hierarchy. cgroups(7).
+    [[nodiscard]] auto cgroup(BorrowedFd directory) const {
+        return say<detail::said_cgroup>([directory](Draft& draft) { draft.cgroup = directory; });
+    }
+
+    /// The child's oom_score_adj, -1000 to 1000. proc_pid_oom_score_adj(5).
+    [[nodiscard]] auto oom_score_adj(int value) const {
+        return say<detail::said_oom>([value](Draft& draft) { draft.oom_score_adj = value; });
+    }
+
+    /// The child's name. PR_SET_NAME(2const).
+    [[nodiscard]] auto name(ProcessName name) const {
+        return say<detail::said_name>([name](Draft& draft) { draft.name = name; });
+    }
+
+    /// The signal that the child gets when the thread that calls join_and_clone() ends.
+    /// PR_SET_PDEATHSIG(2const).
+    [[nodiscard]] auto death_signal(int number) const {
+        return say<detail::said_death>([number](Draft& draft) { draft.death_signal = number; });
+    }
+
+    /// How long all the steps may take; after that the call fails and nothing is left.
+    [[nodiscard]] auto deadline(Duration limit) const {
+        return say<detail::said_deadline>([limit](Draft& draft) { draft.deadline = limit; });
+    }
+
+    /// Whose child the child is.
+    [[nodiscard]] auto child_of(ChildOf parent) const {
+        return say<detail::said_parent>([parent](Draft& draft) { draft.child_of = parent; });
+    }
+
+    /// The steps that it can have: what it can't have is left out of the program that runs it.
+    static constexpr StepSet steps =
+        detail::possible_steps(KindSet::from_bits(Joined), KindSet::from_bits(Created), Said);
+
+    /// What the plan says.
+    [[nodiscard]] auto parts() const& noexcept -> const Draft& { return draft_; }
+
+    void parts() && = delete;
+
+    /// The same, no longer checked by the compiler: to add what is known only at run time.
+    [[nodiscard]] auto draft() const -> Draft { return draft_; }
+
+    /// The plan. Its values (ids, ranges) are checked before the first system call.
+    [[nodiscard]] auto build() const -> Plan { return detail::PlanAccess::plan(draft_); }
+
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): what it builds
+    [[nodiscard]] operator Plan() const { return build(); }
+
+  private:
+    template <unsigned, unsigned, unsigned>
+    friend class JoinPlan;
+
+    explicit JoinPlan(Draft draft) noexcept : draft_{std::move(draft)} {}
+
+    template <typename Ks, typename Change>
+    [[nodiscard]] auto join_checked(const Change& change) const {
+        constexpr unsigned bits = Ks::set.bits();
+        static_assert((Joined & bits) == 0, "nsjoin: the plan joins this kind twice");
+        static_assert((Created & bits) == 0,
+                      "nsjoin: the plan joins a kind and creates it: a process is in one namespace "
+                      "of each kind");
+        return next<Joined | bits, Created, Said>(change);
+    }
+
+    template <unsigned What, typename Change>
+    [[nodiscard]] auto say(const Change& change) const {
+        static_assert((Said & What) == 0, "nsjoin: the plan says this already");
+        return next<Joined, Created, Said | What>(change);
+    }
+
+    template <unsigned J, unsigned C, unsigned S, typename Change>
+    [[nodiscard]] auto next(const Change& change) const {
+        Draft draft = draft_;
+        change(draft);
+        return JoinPlan<J, C, S>{std::move(draft)};
+    }
+
+    Draft draft_;
+};
+
+JoinPlan()->JoinPlan<0, 0, 0>;
+
+} // namespace nsjoin
+
+#endif // NSJOIN_PLAN_JOIN_PLAN_HPP
