@@ -126,10 +126,10 @@ TEST_CASE("every step has a name of its own, a system call and a process") {
         CHECK(packed.system == row.system);
         CHECK_FALSE(row.system.empty());
         CHECK(names.insert(row.name).second);
-        CHECK(row.actor <= nsjoin::Actor::child);
+        CHECK(row.actor <= nsjoin::Actor::opener);
     }
     CHECK(names.size() == static_cast<std::size_t>(Step::go_back) + 1);
-    CHECK(nsjoin::plan_step_count == static_cast<std::size_t>(Step::report) + 1);
+    CHECK(nsjoin::plan_step_count == static_cast<std::size_t>(Step::execute) + 1);
 }
 
 TEST_CASE("each kind has a step that joins it and one that creates it") {

@@ -62,8 +62,8 @@ namespace detail {
 /// A schedule in words. It decides nothing.
 class Words {
   public:
-    Words(const Draft& plan, const Schedule& schedule) noexcept
-        : plan_{plan}, schedule_{schedule} {}
+    Words(const Draft& plan, const Command* command, const Schedule& schedule) noexcept
+        : plan_{plan}, command_{command}, schedule_{schedule} {}
 
     /// The task in that place: who does what, by which call, and why there.
     void append(std::string& text, std::string_view label, std::size_t place) const {
@@ -82,7 +82,7 @@ class Words {
         return names[static_cast<std::size_t>(which)];
     }
 
-    [[nodiscard]] static auto what(const Task& task) -> std::string {
+    [[nodiscard]] auto what(const Task& task) const -> std::string {
         if (task.call == Call::tell || task.call == Call::hear) {
             return std::string{task.step == Step::await_maps     ? "let the child go on"
                                : task.step == Step::report       ? "wait for the report"
@@ -165,6 +165,9 @@ class Words {
         if (is_create(task.step)) {
             return "unshare(" + names_of(task.kinds, " | ") + ")";
         }
+        if (task.step == Step::execute) {
+            return command_->program.path() != nullptr ? "execve" : "execveat";
+        }
         return file ? "ppoll, recvmsg(SCM_RIGHTS)" : std::string{facts(task.step).system};
     }
 
@@ -205,12 +208,11 @@ class Words {
                                : "before \"join user\": the caller has the rights over it now, and "
                                  "loses them with the user namespace that it leaves";
         }
-        if (task.step == Step::report) {
-            return "after everything else: the child returns only when all of it is done";
-        }
         const Placement found = placement_of(schedule_, place);
         if (found.constraint == nullptr) {
-            return {};
+            return task.step == Step::report ? "after everything else: the child returns only when "
+                                               "all of it is done"
+                                             : "";
         }
         std::string text{found.other < place ? "after \"" : "before \""};
         const Task& other = schedule_.list[found.other];
@@ -218,6 +220,7 @@ class Words {
     }
 
     const Draft& plan_;
+    const Command* command_;
     const Schedule& schedule_;
 };
 
@@ -235,7 +238,7 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
         "descriptors opened before:\n");
     for (std::size_t i = 0; i < other.count; ++i) {
         if (is_join(other.list[i].step)) {
-            Words{plan, other}.append(text, "      - ", i);
+            Words{plan, nullptr, other}.append(text, "      - ", i);
         }
     }
 }
@@ -262,8 +265,8 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
 }
 
 /// What is asked, and the schedule that follows, in words.
-[[nodiscard]] inline auto explain_outline(const Draft& plan, const Outline& outline)
-    -> std::string {
+[[nodiscard]] inline auto explain_plan(const Draft& plan, const Command* command) -> std::string {
+    const Outline outline = command == nullptr ? outline_of(plan) : outline_of(plan, *command);
     Facts facts;
     OpenedSpaces opened;
     Result<void> asked = ask(plan, outline, facts, opened);
@@ -291,7 +294,7 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
     for (std::size_t i = 0; i < now.count; ++i) {
         const bool join = is_join(now.list[i].step);
         several = several || (join && now.list[i].kinds.size() > 1);
-        Words{plan, now}.append(text, numbered(static_cast<int>(i) + 1), i);
+        Words{plan, command, now}.append(text, numbered(static_cast<int>(i) + 1), i);
         const bool last = join && (i + 1 == now.count || !is_join(now.list[i + 1].step));
         if (last && several && asked) {
             explain_otherwise(text, plan, outline, facts);
@@ -306,13 +309,13 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
 /// for its place. Asks the kernel what join_and_clone() would ask, and which of the namespaces
 /// differ from the caller's and who owns them; does nothing. Allocates.
 [[nodiscard]] inline auto explain(const Plan& plan) -> std::string {
-    return detail::explain_outline(plan.parts(), detail::outline_of(plan.parts()));
+    return detail::explain_plan(plan.parts(), nullptr);
 }
 
 /// The same as join_and_exec() runs it: on whose memory the processes run and why, and how the
 /// child becomes the program. Allocates.
 [[nodiscard]] inline auto explain(const Plan& plan, const Command& command) -> std::string {
-    return detail::explain_outline(plan.parts(), detail::outline_of(plan.parts(), command));
+    return detail::explain_plan(plan.parts(), &command);
 }
 
 } // namespace nsjoin

@@ -27,7 +27,8 @@ namespace detail {
 /// has made for its children, which is asked for only now, explains some.
 [[nodiscard]] inline auto explained(const Draft& plan, Error error) noexcept -> Unexpected {
     name_namespace(plan, error);
-    const bool no_init = error.step == Step::make_child && error.code == ENOMEM;
+    const bool no_init =
+        error.code == ENOMEM && (error.step == Step::make_joiner || error.step == Step::make_child);
     if ((no_init || (is_join(error.step) && error.code == EINVAL)) && !plan.joined().empty() &&
         has_pending_pid()) {
         return fail(Step::check_plan, Reason::pending_pid);

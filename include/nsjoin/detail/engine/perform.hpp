@@ -68,7 +68,7 @@ template <StepSet Possible>
     case Step::make_child:
         return make_process<can(Step::execute), can(Step::await_maps)>(attempt, place);
     case Step::enter_cgroup:
-        return only_if<can(Step::enter_cgroup)>([&] { return enter_cgroup(attempt, task); });
+        return only_if<can(Step::enter_cgroup)>([&] { return enter_cgroup(attempt); });
     case Step::set_oom_score_adj:
         return only_if<can(Step::set_oom_score_adj)>(
             [&] { return set_oom_score_adj(attempt, task); });
@@ -102,7 +102,7 @@ template <StepSet Possible>
     case Step::create_cgroup:
     case Step::create_mount:
     case Step::create_time:
-        return only_if<can(Step::create_net)>([&] { return create(task); });
+        return only_if<can(Step::create_net)>([&] { return unshare_kinds(task.kinds); });
     case Step::write_time_offsets:
         return only_if<can(Step::write_time_offsets)>([&] { return write_time_offsets(attempt); });
     case Step::enter_time:

@@ -136,7 +136,7 @@ namespace nsjoin::detail {
     -> Result<void> {
     for (; next < attempt.schedule.count; ++next) {
         const Task& task = attempt.schedule.list[next];
-        if (task.process != self) {
+        if (task.process != self || task.call == Call::with_clone) {
             continue;
         }
         if (tells_by_memory(attempt, self)) {
@@ -350,14 +350,14 @@ inline void ask_for_pidfd(CloneArgs& args, int& number) noexcept {
     ask_for_pidfd(args, pidfd);
     Entry entry{attempt, Process::joiner, place + 1};
     const long pid = run_on_this_memory(live, entry, args);
+    if (pid < 0) {
+        return failed_clone(attempt, place, pid);
+    }
+    const PidFd joiner{OwnedFd{pidfd}, static_cast<pid_t>(pid)}; // the child has it too, to close
     if (attempt.in_child) {
         attempt.not_dumpable->stay();
         return {};
     }
-    if (pid < 0) {
-        return failed_clone(attempt, place, pid);
-    }
-    const PidFd joiner{OwnedFd{pidfd}, static_cast<pid_t>(pid)};
     const Result<ExitStatus> status = joiner.wait();
     attempt.hold_child();
     return take_handover(attempt, status);

@@ -21,11 +21,8 @@ namespace nsjoin::detail {
 
 // ── The first process ───────────────────────────────────────────────────────────────────────────
 
-[[nodiscard]] inline auto enter_cgroup(const Attempt& attempt, const Task& task) noexcept
-    -> Result<void> {
-    return task.call == Call::with_clone
-               ? Result<void>{}
-               : outcome(task.step, write_once(attempt.cgroup_procs.get(), "0"));
+[[nodiscard]] inline auto enter_cgroup(const Attempt& attempt) noexcept -> Result<void> {
+    return outcome(Step::enter_cgroup, write_once(attempt.cgroup_procs.get(), "0"));
 }
 
 /// By the process itself, or by the caller in the child's directory of /proc.
@@ -109,10 +106,6 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
 }
 
 // ── The namespaces of the child ─────────────────────────────────────────────────────────────────
-
-[[nodiscard]] inline auto create(const Task& task) noexcept -> Result<void> {
-    return task.call == Call::with_clone ? Result<void>{} : unshare_kinds(task.kinds);
-}
 
 /// Enters the time namespace that this process created: unshare makes it only for its children.
 [[nodiscard]] inline auto enter_time(const Attempt& attempt) noexcept -> Result<void> {
