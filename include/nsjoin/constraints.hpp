@@ -104,14 +104,6 @@ inline constexpr std::string_view why_program_last =
     "what the command says is done when the plan is";
 
 inline constexpr std::array written_constraints{
-    Constraint{Step::check_plan, Step::open_proc, why_checked_first},
-    Constraint{Step::check_plan, Step::check_console, why_checked_first},
-    Constraint{Step::check_plan, Step::open_cgroup, why_checked_first},
-    Constraint{Step::check_plan, Step::make_channel, why_checked_first},
-    Constraint{Step::check_plan, Step::pin_caller, why_checked_first},
-    Constraint{Step::check_plan, Step::make_opener, why_checked_first},
-    Constraint{Step::check_plan, Step::clear_dumpable, why_checked_first},
-    Constraint{Step::check_plan, Step::open_target, why_checked_first},
     Constraint{Step::open_target, Step::make_joiner, why_pinned},
     Constraint{Step::open_target, Step::make_child, why_pinned},
     Constraint{Step::check_console, Step::make_joiner, why_terminal_outside},
@@ -246,6 +238,8 @@ inline constexpr std::array written_constraints{
                "(CVE-2014-8989)",
                {3, 19}},
     Constraint{Step::write_gid_map, Step::await_maps, "the child goes on when both maps are there"},
+    Constraint{Step::make_child, Step::await_maps,
+               "while it waits, the caller pins it and writes what only it can write"},
     Constraint{Step::await_maps, Step::become_root, "an id that is not mapped can't be taken"},
     Constraint{Step::make_child, Step::become_root,
                "the child takes ids, the caller keeps its own"},
@@ -346,7 +340,7 @@ inline constexpr std::array written_constraints{
 
 /// What is so for each kind, and for each step of a command.
 [[nodiscard]] consteval auto repeated_constraints() noexcept {
-    std::array<Constraint, 3 * kind_count + 4 * (kind_count - 1) + kind_count - 2 + 5> result{};
+    std::array<Constraint, 3 * kind_count + 4 * (kind_count - 1) + kind_count - 2 + 5 + 8> result{};
     std::size_t next = 0;
     const auto add = [&](Step before, Step after, std::string_view why, When when = When::always) {
         result[next++] = {before, after, why, {3, 8}, when};
@@ -368,6 +362,11 @@ inline constexpr std::array written_constraints{
         if (row.kind != Kind::mount) {
             add(join, Step::join_mount, why_mount_last);
         }
+    }
+    for (const Step step :
+         {Step::open_proc, Step::open_target, Step::check_console, Step::open_cgroup,
+          Step::pin_caller, Step::make_channel, Step::make_opener, Step::clear_dumpable}) {
+        add(Step::check_plan, step, why_checked_first);
     }
     for (const Step step : {Step::pass_descriptors, Step::set_limits, Step::set_no_new_privileges,
                             Step::set_signals, Step::execute}) {

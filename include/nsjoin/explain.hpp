@@ -89,9 +89,15 @@ class Words {
                                : task.step == Step::offer_errors ? "take the pipe of the child"
                                                                  : "wait for the execution"};
         }
-        return task.kinds.empty()
-                   ? std::string{facts(task.step).name}
-                   : (is_join(task.step) ? "join " : "create ") + names_of(task.kinds);
+        if (!task.kinds.empty()) {
+            return (is_join(task.step) ? "join " : "create ") + names_of(task.kinds);
+        }
+        std::string text{facts(task.step).name};
+        if (task.step == Step::execute) {
+            const char* const path = command_->program.path();
+            text.append(path != nullptr ? std::string{" "} + path : " that is open");
+        }
+        return text;
     }
 
     /// The clone that makes a process, with the flags that say what kind of process it is.
