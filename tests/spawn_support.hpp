@@ -14,9 +14,8 @@ namespace support {
 inline auto exec(const nsjoin::Plan& plan, const nsjoin::Command& command)
     -> nsjoin::Result<nsjoin::PidFd> {
     return runs_as_joining(plan)
-               ? nsjoin::detail::execute_plan(
-                     plan.parts(), command,
-                     nsjoin::detail::perform<joining_steps | nsjoin::detail::command_steps>)
+               ? nsjoin::detail::execute_plan(plan.parts(), command,
+                                              nsjoin::detail::perform<joining_steps>)
                : nsjoin::join_and_exec(plan, command);
 }
 

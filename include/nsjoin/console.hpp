@@ -2,6 +2,7 @@
 #ifndef NSJOIN_CONSOLE_HPP
 #define NSJOIN_CONSOLE_HPP
 
+#include <nsjoin/controlling_terminal.hpp>
 #include <nsjoin/pty.hpp>
 
 namespace nsjoin {
@@ -26,24 +27,6 @@ struct Console {
         return Console{*std::move(master), *std::move(peer)};
     }
 };
-
-/// Makes `terminal` the controlling terminal of the calling process, which must lead a session
-/// that has none, and its standard input, output and error. ioctl_tty(2) TIOCSCTTY, dup(2).
-/// Async-signal-safe. Errors: EPERM if the terminal is another session's, or the process leads no
-/// session or has a terminal.
-[[nodiscard]] inline auto take_console(BorrowedFd terminal) noexcept -> Result<void> {
-    long result = detail::call(SYS_ioctl, terminal.get(), TIOCSCTTY, 0);
-    for (int standard = 0; result >= 0 && standard <= 2; ++standard) {
-        // dup3 refuses two equal numbers; that descriptor then has to lose its close-on-exec flag.
-        result = terminal.get() == standard
-                     ? detail::call(SYS_fcntl, standard, F_SETFD, 0)
-                     : detail::call_again(SYS_dup3, terminal.get(), standard, 0);
-    }
-    if (result < 0) {
-        return detail::fail(Step::set_console, static_cast<int>(-result));
-    }
-    return {};
-}
 
 } // namespace nsjoin
 

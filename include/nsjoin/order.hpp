@@ -124,9 +124,8 @@ inline constexpr std::array<Step, plan_step_count>
     std::array<Kind, kind_count> result{};
     std::size_t next = 0;
     for (const Step step : order(rights)) {
-        if (step >= Step::join_user && step <= Step::join_time) {
-            result[next++] = static_cast<Kind>(static_cast<unsigned>(step) -
-                                               static_cast<unsigned>(Step::join_user));
+        if (is_join(step)) {
+            result[next++] = join_kind(step);
         }
     }
     return result;
@@ -134,9 +133,8 @@ inline constexpr std::array<Step, plan_step_count>
 
 namespace detail {
 
-static_assert(join_order(UserRights::granted).front() == Kind::user);
-static_assert(join_order(UserRights::taken).back() == Kind::user);
-static_assert(join_order(UserRights::granted).back() == Kind::mount);
+static_assert(!sort_steps(plan_waits, circumstances(UserRights::taken)).contradiction,
+              "nsjoin: the ordering constraints contradict each other: no order satisfies all");
 
 } // namespace detail
 

@@ -3,6 +3,7 @@
 #define NSJOIN_SPAWN_HPP
 
 #include <nsjoin/detail/engine/engine.hpp>
+#include <nsjoin/detail/engine/program_process.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/plan.hpp>
 
@@ -42,6 +43,7 @@ namespace detail {
     -> Result<PidFd> {
     ProgramStack stack; // NOLINT(*-member-init)
     run.command = &command;
+    run.perform_command = perform_command;
     run.stack = &stack;
     Result<void> done = copy_from_console(run, command);
     run.executable = number_of(run, command.program.file());
@@ -109,7 +111,7 @@ template <unsigned Joined, unsigned Created, unsigned Said>
                                  const Command& command) noexcept -> Result<PidFd> {
     static_assert((Said & detail::said_parent) == 0,
                   "nsjoin: a program's process is the caller's own child: leave child_of() out");
-    constexpr StepSet steps = JoinPlan<Joined, Created, Said>::steps | detail::command_steps;
+    constexpr StepSet steps = JoinPlan<Joined, Created, Said>::steps;
     return detail::execute_plan(plan.parts(), command, detail::perform<steps>);
 }
 

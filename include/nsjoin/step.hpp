@@ -117,148 +117,161 @@ struct StepFacts {
     std::string_view system; ///< the system call behind it
 };
 
-/// One row a step, indexed by the step. facts(step) costs a program less.
-inline constexpr std::array<StepFacts, static_cast<std::size_t>(Step::go_back) + 1> step_table{{
-    // clang-format off
-        {Step::check_plan, Actor::caller, "check the plan", "none"},
-        {Step::open_proc, Actor::caller, "open /proc", "openat, fstatfs, readlinkat"},
-        {Step::open_target, Actor::caller, "pin the target", "none"},
-        {Step::check_console, Actor::caller, "check the console", "ioctl(TCGETS)"},
-        {Step::open_cgroup, Actor::caller, "open the cgroup", "openat(cgroup.procs)"},
-        {Step::pin_caller, Actor::caller, "pin the caller", "pidfd_open"},
-        {Step::make_channel, Actor::caller, "make the report channel", "socketpair"},
-        {Step::make_opener, Actor::caller, "make the opener of mount sources", "socketpair, setsockopt, clone3"},
-        {Step::make_joiner, Actor::caller, "make the joiner", "clone"},
-        {Step::enter_cgroup, Actor::first, "enter the cgroup", "write(cgroup.procs)"},
-        {Step::set_oom_score_adj, Actor::first, "set oom_score_adj", "openat, write(/proc/self/oom_score_adj)"},
-        {Step::open_time_offsets, Actor::first, "open timens_offsets", "openat(/proc/self/timens_offsets)"},
-        {Step::clear_dumpable, Actor::first, "clear the dumpable flag", "prctl(PR_SET_DUMPABLE)"},
-        {Step::join_user, Actor::first, "join user", "setns"},
-        {Step::join_mount, Actor::first, "join mnt", "setns"},
-        {Step::join_pid, Actor::first, "join pid", "setns"},
-        {Step::join_net, Actor::first, "join net", "setns"},
-        {Step::join_ipc, Actor::first, "join ipc", "setns"},
-        {Step::join_uts, Actor::first, "join uts", "setns"},
-        {Step::join_cgroup, Actor::first, "join cgroup", "setns"},
-        {Step::join_time, Actor::first, "join time", "setns"},
-        {Step::make_child, Actor::first, "make the child", "clone3"},
-        {Step::create_user, Actor::first, "create user", "clone3(CLONE_NEWUSER)"},
-        {Step::create_pid, Actor::first, "create pid", "clone3(CLONE_NEWPID)"},
-        {Step::write_uid_map, Actor::caller, "write uid_map", "openat, ppoll, write(/proc/PID/uid_map)"},
-        {Step::write_setgroups, Actor::caller, "write setgroups", "openat, ppoll, write(/proc/PID/setgroups)"},
-        {Step::write_gid_map, Actor::caller, "write gid_map", "openat, ppoll, write(/proc/PID/gid_map)"},
-        {Step::await_maps, Actor::child, "wait for the caller's word", "ppoll, recvfrom"},
-        {Step::become_root, Actor::child, "become root of the user namespace", "setresgid, setresuid"},
-        {Step::create_net, Actor::child, "create net", "unshare"},
-        {Step::create_ipc, Actor::child, "create ipc", "unshare"},
-        {Step::create_uts, Actor::child, "create uts", "unshare"},
-        {Step::create_cgroup, Actor::child, "create cgroup", "unshare"},
-        {Step::create_mount, Actor::child, "create mnt", "unshare"},
-        {Step::create_time, Actor::child, "create time", "unshare"},
-        {Step::write_time_offsets, Actor::child, "write timens_offsets", "write(/proc/self/timens_offsets)"},
-        {Step::enter_time, Actor::child, "enter the new time namespace", "openat, setns"},
-        {Step::open_mount_sources, Actor::opener, "open the mount sources", "prctl, recvmsg, openat, setns, openat, sendmsg(SCM_RIGHTS)"},
-        {Step::take_mount_sources, Actor::child, "take the mount sources", "sendto, recvfrom, recvmsg(SCM_RIGHTS), dup3"},
-        {Step::own_descriptors, Actor::child, "take a descriptor table of its own", "close_range(CLOSE_RANGE_UNSHARE) or unshare(CLONE_FILES)"},
-        {Step::new_session, Actor::child, "start a session", "setsid"},
-        {Step::set_console, Actor::child, "make the console the controlling terminal", "ioctl(TIOCSCTTY), dup3"},
-        {Step::set_root, Actor::child, "change the root directory", "fchdir, chroot"},
-        {Step::set_working_directory, Actor::child, "change the working directory", "fchdir, getcwd"},
-        {Step::set_name, Actor::child, "set the process name", "prctl(PR_SET_NAME)"},
-        {Step::clear_inheritable, Actor::child, "clear the inheritable capabilities", "capget, capset"},
-        {Step::set_groups, Actor::child, "set the supplementary groups", "setgroups"},
-        {Step::set_gid, Actor::child, "set the gid", "setresgid"},
-        {Step::set_uid, Actor::child, "set the uid", "setresuid"},
-        {Step::verify_ids, Actor::child, "verify the ids", "getresgid, getresuid, getgroups"},
-        {Step::set_death_signal, Actor::child, "set the parent-death signal", "prctl(PR_SET_PDEATHSIG)"},
-        {Step::report, Actor::child, "report to the caller", "sendto"},
-        {Step::offer_errors, Actor::child, "make the pipe that tells of the execution", "pipe2, sendmsg(SCM_RIGHTS)"},
-        {Step::pass_descriptors, Actor::child, "pass the descriptors", "fcntl, dup3, close_range"},
-        {Step::set_limits, Actor::child, "set the limits", "prlimit64"},
-        {Step::set_no_new_privileges, Actor::child, "set no_new_privs", "prctl(PR_SET_NO_NEW_PRIVS)"},
-        {Step::set_signals, Actor::child, "set the signals", "rt_sigaction, rt_sigprocmask"},
-        {Step::execute, Actor::child, "execute the program", "execve or execveat"},
-        {Step::open_pidfd, Actor::caller, "open a pidfd", "pidfd_open"},
-        {Step::send_signal, Actor::caller, "send a signal", "pidfd_send_signal"},
-        {Step::wait, Actor::caller, "wait for a process", "waitid"},
-        {Step::open_namespace, Actor::caller, "open a namespace", "open"},
-        {Step::read_namespace, Actor::caller, "ask about a namespace", "ioctl"},
-        {Step::pin_namespace, Actor::caller, "pin a namespace", "mount(MS_BIND)"},
-        {Step::unpin_namespace, Actor::caller, "unpin a namespace", "umount2"},
-        {Step::make_pipe, Actor::caller, "make a pipe or socket pair", "pipe2"},
-        {Step::duplicate, Actor::caller, "duplicate a descriptor", "fcntl(F_DUPFD_CLOEXEC)"},
-        {Step::read, Actor::caller, "read", "read"},
-        {Step::write, Actor::caller, "write", "write"},
-        {Step::send_descriptor, Actor::caller, "send a descriptor", "sendmsg(SCM_RIGHTS)"},
-        {Step::receive_descriptor, Actor::caller, "receive a descriptor", "recvmsg(SCM_RIGHTS)"},
-        {Step::open_pty, Actor::caller, "open a pseudoterminal", "open(/dev/ptmx)"},
-        {Step::open_peer, Actor::caller, "open the pseudoterminal's peer", "ioctl(TIOCGPTPEER)"},
-        {Step::terminal_mode, Actor::caller, "set the terminal's mode", "ioctl(TCSETS)"},
-        {Step::window_size, Actor::caller, "read or set the window size", "ioctl(TIOCSWINSZ)"},
-        {Step::read_credentials, Actor::caller, "read the process's ids", "getgroups"},
-        {Step::read_bootstrap, Actor::caller, "read the bootstrap message", "read"},
-        {Step::seal_executable, Actor::caller, "seal the executable", "memfd_create, execveat"},
-        {Step::start_program, Actor::caller, "start the embedding program", "execve"},
-        {Step::join_here, Actor::caller, "join with this thread", "setns"},
-        {Step::go_back, Actor::caller, "go back to the thread's own namespace", "setns"},
-    // clang-format on
-}};
-
 namespace detail {
 
-/// The texts of one column of step_table, one behind the other: a table of string_views has a
-/// relocation a text, which costs three times as much as the text.
-template <std::size_t Size>
-struct PackedTexts {
-    std::array<char, Size> text{};
-    std::array<std::uint16_t, step_table.size() + 1> begin{};
+/// Of each step, in the order of the enum, its name and the system calls behind it. One text and no
+/// table of texts: that has a relocation each, which costs a program three times as much as the
+/// text, and an includer's compiler more than all else here.
+inline constexpr const char* step_texts =
+    // clang-format off
+    "check the plan\0none\0"                                                  // check_plan
+    "open /proc\0openat, fstatfs, readlinkat\0"                               // open_proc
+    "pin the target\0none\0"                                                  // open_target
+    "check the console\0ioctl(TCGETS)\0"                                      // check_console
+    "open the cgroup\0openat(cgroup.procs)\0"                                 // open_cgroup
+    "pin the caller\0pidfd_open\0"                                            // pin_caller
+    "make the report channel\0socketpair\0"                                   // make_channel
+    "make the opener of mount sources\0socketpair, setsockopt, clone3\0"      // make_opener
+    "make the joiner\0clone\0"                                                // make_joiner
+    "enter the cgroup\0write(cgroup.procs)\0"                                 // enter_cgroup
+    "set oom_score_adj\0openat, write(/proc/self/oom_score_adj)\0"            // set_oom_score_adj
+    "open timens_offsets\0openat(/proc/self/timens_offsets)\0"                // open_time_offsets
+    "clear the dumpable flag\0prctl(PR_SET_DUMPABLE)\0"                       // clear_dumpable
+    "join user\0setns\0"                                                      // join_user
+    "join mnt\0setns\0"                                                       // join_mount
+    "join pid\0setns\0"                                                       // join_pid
+    "join net\0setns\0"                                                       // join_net
+    "join ipc\0setns\0"                                                       // join_ipc
+    "join uts\0setns\0"                                                       // join_uts
+    "join cgroup\0setns\0"                                                    // join_cgroup
+    "join time\0setns\0"                                                      // join_time
+    "make the child\0clone3\0"                                                // make_child
+    "create user\0clone3(CLONE_NEWUSER)\0"                                    // create_user
+    "create pid\0clone3(CLONE_NEWPID)\0"                                      // create_pid
+    "write uid_map\0openat, ppoll, write(/proc/PID/uid_map)\0"                // write_uid_map
+    "write setgroups\0openat, ppoll, write(/proc/PID/setgroups)\0"            // write_setgroups
+    "write gid_map\0openat, ppoll, write(/proc/PID/gid_map)\0"                // write_gid_map
+    "wait for the caller's word\0ppoll, recvfrom\0"                           // await_maps
+    "become root of the user namespace\0setresgid, setresuid\0"               // become_root
+    "create net\0unshare\0"                                                   // create_net
+    "create ipc\0unshare\0"                                                   // create_ipc
+    "create uts\0unshare\0"                                                   // create_uts
+    "create cgroup\0unshare\0"                                                // create_cgroup
+    "create mnt\0unshare\0"                                                   // create_mount
+    "create time\0unshare\0"                                                  // create_time
+    "write timens_offsets\0write(/proc/self/timens_offsets)\0"                // write_time_offsets
+    "enter the new time namespace\0openat, setns\0"                           // enter_time
+    "open the mount sources\0prctl, recvmsg, openat, setns, openat, sendmsg(SCM_RIGHTS)\0" // open_mount_sources
+    "take the mount sources\0sendto, recvfrom, recvmsg(SCM_RIGHTS), dup3\0"   // take_mount_sources
+    "take a descriptor table of its own\0close_range(CLOSE_RANGE_UNSHARE) or unshare(CLONE_FILES)\0" // own_descriptors
+    "start a session\0setsid\0"                                               // new_session
+    "make the console the controlling terminal\0ioctl(TIOCSCTTY), dup3\0"     // set_console
+    "change the root directory\0fchdir, chroot\0"                             // set_root
+    "change the working directory\0fchdir, getcwd\0"                          // set_working_directory
+    "set the process name\0prctl(PR_SET_NAME)\0"                              // set_name
+    "clear the inheritable capabilities\0capget, capset\0"                    // clear_inheritable
+    "set the supplementary groups\0setgroups\0"                               // set_groups
+    "set the gid\0setresgid\0"                                                // set_gid
+    "set the uid\0setresuid\0"                                                // set_uid
+    "verify the ids\0getresgid, getresuid, getgroups\0"                       // verify_ids
+    "set the parent-death signal\0prctl(PR_SET_PDEATHSIG)\0"                  // set_death_signal
+    "report to the caller\0sendto\0"                                          // report
+    "make the pipe that tells of the execution\0pipe2, sendmsg(SCM_RIGHTS)\0" // offer_errors
+    "pass the descriptors\0fcntl, dup3, close_range\0"                        // pass_descriptors
+    "set the limits\0prlimit64\0"                                             // set_limits
+    "set no_new_privs\0prctl(PR_SET_NO_NEW_PRIVS)\0"                          // set_no_new_privileges
+    "set the signals\0rt_sigaction, rt_sigprocmask\0"                         // set_signals
+    "execute the program\0execve or execveat\0"                               // execute
+    "open a pidfd\0pidfd_open\0"                                              // open_pidfd
+    "send a signal\0pidfd_send_signal\0"                                      // send_signal
+    "wait for a process\0waitid\0"                                            // wait
+    "open a namespace\0open\0"                                                // open_namespace
+    "ask about a namespace\0ioctl\0"                                          // read_namespace
+    "pin a namespace\0mount(MS_BIND)\0"                                       // pin_namespace
+    "unpin a namespace\0umount2\0"                                            // unpin_namespace
+    "make a pipe or socket pair\0pipe2\0"                                     // make_pipe
+    "duplicate a descriptor\0fcntl(F_DUPFD_CLOEXEC)\0"                        // duplicate
+    "read\0read\0"                                                            // read
+    "write\0write\0"                                                          // write
+    "send a descriptor\0sendmsg(SCM_RIGHTS)\0"                                // send_descriptor
+    "receive a descriptor\0recvmsg(SCM_RIGHTS)\0"                             // receive_descriptor
+    "open a pseudoterminal\0open(/dev/ptmx)\0"                                // open_pty
+    "open the pseudoterminal's peer\0ioctl(TIOCGPTPEER)\0"                    // open_peer
+    "set the terminal's mode\0ioctl(TCSETS)\0"                                // terminal_mode
+    "read or set the window size\0ioctl(TIOCSWINSZ)\0"                        // window_size
+    "read the process's ids\0getgroups\0"                                     // read_credentials
+    "read the bootstrap message\0read\0"                                      // read_bootstrap
+    "seal the executable\0memfd_create, execveat\0"                           // seal_executable
+    "start the embedding program\0execve\0"                                   // start_program
+    "join with this thread\0setns\0"                                          // join_here
+    "go back to the thread's own namespace\0setns\0"                          // go_back
+    // clang-format on
+    ;
 
-    [[nodiscard]] constexpr auto operator[](Step step) const noexcept -> std::string_view {
-        const auto index = static_cast<std::size_t>(step);
-        return {text.data() + begin[index],
-                static_cast<std::size_t>(begin[index + 1] - begin[index])};
+/// The text with that number, from 0.
+[[nodiscard]] constexpr auto step_text(std::size_t number) noexcept -> std::string_view {
+    const char* text = step_texts;
+    for (; number != 0; --number) {
+        text += std::string_view{text}.size() + 1; // NOLINT(*-pointer-arithmetic)
     }
-};
-
-template <std::string_view StepFacts::*Column>
-[[nodiscard]] consteval auto packed() noexcept {
-    constexpr std::size_t size = [] {
-        std::size_t sum = 0;
-        for (const StepFacts& row : step_table) {
-            sum += (row.*Column).size();
-        }
-        return sum;
-    }();
-    PackedTexts<size> result;
-    std::size_t next = 0;
-    for (std::size_t i = 0; i < step_table.size(); ++i) {
-        for (const char c : step_table[i].*Column) {
-            result.text[next++] = c;
-        }
-        result.begin[i + 1] = static_cast<std::uint16_t>(next);
-    }
-    return result;
+    return text;
 }
 
-[[nodiscard]] consteval auto packed_actors() noexcept {
-    std::array<Actor, step_table.size()> result{};
-    for (std::size_t i = 0; i < result.size(); ++i) {
-        result[i] = step_table[i].actor;
-    }
-    return result;
+/// Which process does a step, by where it stands in the enum.
+[[nodiscard]] constexpr auto actor_of(Step step) noexcept -> Actor {
+    const bool by_caller = step <= Step::make_joiner || step > Step::execute ||
+                           (step >= Step::write_uid_map && step <= Step::write_gid_map);
+    return by_caller                          ? Actor::caller
+           : step <= Step::create_pid         ? Actor::first
+           : step == Step::open_mount_sources ? Actor::opener
+                                              : Actor::child;
 }
-
-inline constexpr auto step_names = packed<&StepFacts::name>();
-inline constexpr auto step_systems = packed<&StepFacts::system>();
-inline constexpr auto step_actors = packed_actors();
 
 } // namespace detail
 
 /// What is known of a step.
-[[nodiscard, gnu::always_inline]] constexpr auto facts(Step step) noexcept -> StepFacts {
-    return {step, detail::step_actors[static_cast<std::size_t>(step)], detail::step_names[step],
-            detail::step_systems[step]};
+[[nodiscard]] constexpr auto facts(Step step) noexcept -> StepFacts {
+    const std::size_t number = 2 * static_cast<std::size_t>(step);
+    return {step, detail::actor_of(step), detail::step_text(number), detail::step_text(number + 1)};
 }
+
+/// All steps, one row each: to walk through, or by the step's number.
+class StepTable {
+  public:
+    class Iterator {
+      public:
+        constexpr explicit Iterator(std::size_t number) noexcept : number_{number} {}
+
+        [[nodiscard]] constexpr auto operator*() const noexcept -> StepFacts {
+            return facts(static_cast<Step>(number_));
+        }
+
+        constexpr auto operator++() noexcept -> Iterator& {
+            ++number_;
+            return *this;
+        }
+
+        [[nodiscard]] friend constexpr auto operator==(Iterator, Iterator) noexcept
+            -> bool = default;
+
+      private:
+        std::size_t number_;
+    };
+
+    [[nodiscard]] static constexpr auto size() noexcept -> std::size_t {
+        return static_cast<std::size_t>(Step::go_back) + 1;
+    }
+
+    [[nodiscard]] constexpr auto operator[](std::size_t number) const noexcept -> StepFacts {
+        return facts(static_cast<Step>(number));
+    }
+
+    [[nodiscard]] static constexpr auto begin() noexcept -> Iterator { return Iterator{0}; }
+
+    [[nodiscard]] static constexpr auto end() noexcept -> Iterator { return Iterator{size()}; }
+};
+
+inline constexpr StepTable step_table{};
 
 /// A set of a plan's steps: a value, usable in constant expressions and as a template argument.
 class StepSet {
@@ -303,6 +316,11 @@ static_assert(plan_step_count <= 64);
     return step >= Step::join_user && step <= Step::join_time;
 }
 
+/// The kind that such a step joins.
+[[nodiscard]] constexpr auto join_kind(Step step) noexcept -> Kind {
+    return static_cast<Kind>(static_cast<unsigned>(step) - static_cast<unsigned>(Step::join_user));
+}
+
 /// The step that creates a kind.
 [[nodiscard]] constexpr auto create_step(Kind kind) noexcept -> Step {
     constexpr std::array<Step, kind_count> steps{
@@ -316,32 +334,6 @@ static_assert(plan_step_count <= 64);
     return step == Step::create_user || step == Step::create_pid ||
            (step >= Step::create_net && step <= Step::create_time);
 }
-
-namespace detail {
-
-[[nodiscard]] constexpr auto step_table_is_indexed_by_step() noexcept -> bool {
-    for (std::size_t i = 0; i < step_table.size(); ++i) {
-        if (static_cast<std::size_t>(step_table[i].step) != i || step_table[i].name.empty()) {
-            return false;
-        }
-    }
-    return true;
-}
-
-[[nodiscard]] constexpr auto join_steps_follow_the_kinds() noexcept -> bool {
-    for (const KindFacts& row : kind_table) {
-        if (facts(join_step(row.kind)).name.substr(5) != row.name ||
-            facts(create_step(row.kind)).name.substr(7) != row.name) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static_assert(step_table_is_indexed_by_step());
-static_assert(join_steps_follow_the_kinds());
-
-} // namespace detail
 
 } // namespace nsjoin
 

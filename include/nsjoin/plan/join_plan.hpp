@@ -53,7 +53,7 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
         Step::set_groups | Step::set_gid | Step::set_uid | Step::verify_ids);
     add(own_files, Step::open_proc);
     add(own_files || joined.contains(Kind::time) || says(said_deadline),
-        Step::await_maps | Step::pin_caller | Step::offer_errors);
+        Step::await_maps | Step::pin_caller);
     add(says(said_maps), Step::write_uid_map | Step::write_setgroups | Step::write_gid_map);
     add(time, Step::open_time_offsets | Step::write_time_offsets | Step::enter_time);
     add(says(said_console), Step::check_console | Step::set_console);
@@ -65,11 +65,6 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
     add(says(said_death), Step::set_death_signal | Step::pin_caller);
     return steps;
 }
-
-/// Those that a command adds.
-inline constexpr StepSet command_steps = Step::own_descriptors | Step::pass_descriptors |
-                                         Step::set_limits | Step::set_no_new_privileges |
-                                         Step::set_signals | Step::execute;
 
 /// For plans that may say anything.
 [[nodiscard]] consteval auto every_step() noexcept -> StepSet {

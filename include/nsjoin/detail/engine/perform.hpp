@@ -2,10 +2,11 @@
 #ifndef NSJOIN_DETAIL_ENGINE_PERFORM_HPP
 #define NSJOIN_DETAIL_ENGINE_PERFORM_HPP
 
+#include <nsjoin/detail/engine/caller_steps.hpp>
 #include <nsjoin/detail/engine/mount_sources.hpp>
-#include <nsjoin/detail/engine/program_process.hpp>
 
-// One function that performs a task, whichever process it is in.
+// One function that performs a task, whichever process it is in; what only a command has is
+// performed by command.hpp, which a program that executes none leaves out.
 
 namespace nsjoin::detail {
 
@@ -18,27 +19,6 @@ template <bool Can, typename How>
         (void)how;
         return {};
     }
-}
-
-/// Makes a process as its row of the schedule says.
-template <bool Programs, bool Copies>
-[[nodiscard]] auto make_process(Attempt& attempt, std::size_t place) noexcept -> Result<void> {
-    const Task& task = attempt.schedule.list[place];
-    if constexpr (Programs) {
-        if (attempt.schedule.roles.shares) {
-            return task.process == Process::joiner ? make_program_process(attempt, place)
-                                                   : make_suspending(attempt, place);
-        }
-    }
-    if (task.step == Step::make_child) {
-        return make_child_copy(attempt, place);
-    }
-    if constexpr (Copies) {
-        if (attempt.schedule.roles.first == Memory::copy) {
-            return make_joiner_copy(attempt, place);
-        }
-    }
-    return make_joiner_here(attempt, place);
 }
 
 /// Performs the task with that place in the schedule, in the process whose it is. `Possible` are
@@ -64,9 +44,19 @@ template <StepSet Possible>
         return make_channel(attempt);
     case Step::make_opener:
         return only_if<can(Step::make_opener)>([&] { return make_opener(attempt, place); });
-    case Step::make_joiner:
     case Step::make_child:
-        return make_process<can(Step::execute), can(Step::await_maps)>(attempt, place);
+        return attempt.schedule.roles.shares ? attempt.run.perform_command(attempt, place)
+                                             : make_child_copy(attempt, place);
+    case Step::make_joiner:
+        if (attempt.schedule.roles.shares) {
+            return attempt.run.perform_command(attempt, place);
+        }
+        if constexpr (can(Step::await_maps)) { // for which a joiner with memory of its own waits
+            if (attempt.schedule.roles.first == Memory::copy) {
+                return make_joiner_copy(attempt, place);
+            }
+        }
+        return make_joiner_here(attempt, place);
     case Step::enter_cgroup:
         return only_if<can(Step::enter_cgroup)>([&] { return enter_cgroup(attempt); });
     case Step::set_oom_score_adj:
@@ -111,8 +101,6 @@ template <StepSet Possible>
         return only_if<can(Step::open_mount_sources)>([&] { return serve_sources(attempt); });
     case Step::take_mount_sources:
         return only_if<can(Step::take_mount_sources)>([&] { return take_sources(attempt); });
-    case Step::own_descriptors:
-        return only_if<can(Step::own_descriptors)>([&] { return own_descriptors(attempt); });
     case Step::new_session:
         return outcome(task.step, call(SYS_setsid));
     case Step::set_console:
@@ -137,23 +125,14 @@ template <StepSet Possible>
         return only_if<can(Step::set_death_signal)>([&] { return set_death_signal(attempt); });
     case Step::report:
         return task.call == Call::hear ? hear_report(attempt) : report(attempt);
+    case Step::own_descriptors:
     case Step::offer_errors:
-        return only_if<can(Step::offer_errors)>(
-            [&] { return task.call == Call::hear ? take_errors(attempt) : offer_errors(attempt); });
     case Step::pass_descriptors:
-        return only_if<can(Step::pass_descriptors)>([&] { return pass_descriptors(attempt); });
     case Step::set_limits:
-        return only_if<can(Step::set_limits)>([&] { return set_limits(*attempt.run.command); });
     case Step::set_no_new_privileges:
-        return only_if<can(Step::set_no_new_privileges)>(
-            [&] { return outcome(task.step, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); });
     case Step::set_signals:
-        return only_if<can(Step::set_signals)>([&] { return set_signals(attempt); });
     case Step::execute:
-        return only_if<can(Step::execute)>([&] {
-            return task.call == Call::hear ? await_program(attempt)
-                                           : execute(*attempt.run.command, attempt.kept.executable);
-        });
+        return attempt.run.perform_command(attempt, place);
     default:
         return is_join(task.step) ? join(attempt, task) : Result<void>{};
     }

@@ -10,6 +10,13 @@
 
 namespace nsjoin::detail {
 
+/// What a program's process runs on where it is not the first one. Should the first one be
+/// killed, the caller goes on, and with it the stack that the first one ran on.
+struct ProgramStack {
+    static constexpr std::size_t size = std::size_t{32} * 1024;
+    alignas(16) std::array<std::byte, size> bytes; // NOLINT(*-member-init): nobody reads it first
+};
+
 /// Makes the program's process as a sibling, in the namespaces that the joiner is in. By the libc,
 /// as posix_spawn(3) does: it starts on a stack of its own. It has no handlers, because the joiner
 /// has none. clone(2).
@@ -108,6 +115,34 @@ namespace nsjoin::detail {
         return failed_clone(attempt, place, pid);
     }
     return take_program(attempt, static_cast<pid_t>(pid), OwnedFd{number});
+}
+
+/// Performs the task with that place in the schedule, if only a plan with a command has it.
+[[nodiscard]] inline auto perform_command(Attempt& attempt, std::size_t place) noexcept
+    -> Result<void> {
+    const Task& task = attempt.schedule.list[place];
+    const Command& command = *attempt.run.command;
+    switch (task.step) {
+    case Step::make_joiner:
+    case Step::make_child:
+        return task.process == Process::joiner ? make_program_process(attempt, place)
+                                               : make_suspending(attempt, place);
+    case Step::own_descriptors:
+        return own_descriptors(attempt);
+    case Step::offer_errors:
+        return task.call == Call::hear ? take_errors(attempt) : offer_errors(attempt);
+    case Step::pass_descriptors:
+        return pass_descriptors(attempt);
+    case Step::set_limits:
+        return set_limits(command);
+    case Step::set_no_new_privileges:
+        return outcome(task.step, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    case Step::set_signals:
+        return set_signals(attempt);
+    default:
+        return task.call == Call::hear ? await_program(attempt)
+                                       : execute(command, attempt.kept.executable);
+    }
 }
 
 } // namespace nsjoin::detail

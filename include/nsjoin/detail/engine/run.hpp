@@ -2,7 +2,6 @@
 #ifndef NSJOIN_DETAIL_ENGINE_RUN_HPP
 #define NSJOIN_DETAIL_ENGINE_RUN_HPP
 
-#include <nsjoin/command.hpp>
 #include <nsjoin/detail/engine/dumpable.hpp>
 #include <nsjoin/detail/engine/namespaces.hpp>
 #include <nsjoin/detail/engine/schedule.hpp>
@@ -19,6 +18,10 @@
 #endif
 
 // One execution of a plan, and one attempt at it.
+
+namespace nsjoin {
+struct Command;
+}
 
 namespace nsjoin::detail {
 
@@ -155,17 +158,12 @@ struct Kept {
     int errors = -1; ///< where an error is written to, with close-on-exec
 };
 
-/// What a program's process runs on where it is not the first one. Should the first one be
-/// killed, the caller goes on, and with it the stack that the first one ran on.
-struct ProgramStack {
-    static constexpr std::size_t size = std::size_t{32} * 1024;
-    alignas(16) std::array<std::byte, size> bytes; // NOLINT(*-member-init): nobody reads it first
-};
-
 struct Attempt;
 
 /// Performs the task with that place in an attempt's schedule.
 using Perform = Result<void> (*)(Attempt& attempt, std::size_t place) noexcept;
+
+struct ProgramStack;
 
 /// One execution of a plan: what all its attempts have in common.
 struct Run {
@@ -176,6 +174,7 @@ struct Run {
     Outline outline;
     Perform perform;
     RunOptions options;
+    Perform perform_command = nullptr; ///< what only a plan with a command has
     const Command* command = nullptr;
     ProgramStack* stack = nullptr;
     int executable = -1; ///< the open file of the command, whatever number it has

@@ -116,8 +116,14 @@ static_assert(std::is_trivially_copyable_v<Schedule>);
 /// what that gives the rights over.
 class JoinTasks {
   public:
-    constexpr JoinTasks(const Outline& plan, const Facts& facts, Schedule& schedule) noexcept
-        : plan_{plan}, facts_{facts}, schedule_{schedule}, joining_{schedule.roles.joining} {}
+    /// `order` has the steps that join, in their order.
+    constexpr JoinTasks(const Outline& plan, const Facts& facts, std::span<const Step> order,
+                        Schedule& schedule) noexcept
+        : plan_{plan},
+          facts_{facts},
+          order_{order},
+          schedule_{schedule},
+          joining_{schedule.roles.joining} {}
 
     constexpr void add_all() noexcept {
         if (joining_.empty()) {
@@ -127,14 +133,13 @@ class JoinTasks {
             add(*joining_.begin(), joining_, true, false);
             return;
         }
-        const bool user = joining_.contains(Kind::user);
-        add_part(false, UserRights::taken);
-        if (user) {
+        add_part(false);
+        if (joining_.contains(Kind::user)) {
             add_user();
         }
         // Without a user namespace nothing will give the rights: let the kernel say what it has
         // against each.
-        add_part(true, user ? UserRights::granted : UserRights::taken);
+        add_part(true);
     }
 
   private:
@@ -160,10 +165,14 @@ class JoinTasks {
         add(Kind::user, kinds, by_pidfd, false);
     }
 
-    /// The kinds before the user namespace, or those after it.
-    constexpr void add_part(bool after, UserRights rights) noexcept {
+    /// The kinds before the user namespace, or those after it: the rights move none but that one.
+    constexpr void add_part(bool after) noexcept {
         const std::size_t begin = schedule_.count;
-        for (const Kind kind : join_order(rights)) {
+        for (const Step step : order_) {
+            if (!is_join(step)) {
+                continue;
+            }
+            const Kind kind = join_kind(step);
             if (!joining_.contains(kind) || kind == Kind::user || with_user(kind)) {
                 continue;
             }
@@ -190,6 +199,7 @@ class JoinTasks {
 
     const Outline& plan_;
     const Facts& facts_;
+    std::span<const Step> order_;
     Schedule& schedule_;
     KindSet joining_;
 };
@@ -208,18 +218,21 @@ class Scheduler {
             return schedule_;
         }
         describe_processes();
+        const StepSet there = steps_there();
+        const auto sorted = sort_steps(plan_waits, circumstances(roles_));
+        const std::span<const Step> order{sorted.steps};
         bool joined = false;
         bool created = false;
-        const auto sorted = sort_steps(plan_waits, circumstances(roles_));
-        for (const Step step : sorted.steps) {
+        for (std::size_t i = 0; i < order.size(); ++i) {
+            const Step step = order[i];
             if (is_join(step)) {
                 if (!joined) {
-                    JoinTasks{plan_, facts_, schedule_}.add_all();
+                    JoinTasks{plan_, facts_, order.subspan(i), schedule_}.add_all();
                 }
                 joined = true;
             } else if (is_create(step)) {
                 created = add_created(step, created) || created;
-            } else if (is_there(step)) {
+            } else if (there.contains(step)) {
                 add(step);
             }
         }
@@ -272,64 +285,47 @@ class Scheduler {
         return joins() || (roles_.first == Memory::callers && takes_ids());
     }
 
-    [[nodiscard]] constexpr auto is_there(Step step) const noexcept -> bool {
-        switch (step) {
-        case Step::check_plan:
-        case Step::make_child:
-            return true;
-        case Step::open_proc:
-            return needs_proc();
-        case Step::open_target:
-            return !plan_.joined.empty();
-        case Step::check_console:
-            return says(Step::set_console);
-        case Step::open_cgroup:
-            return says(Step::enter_cgroup) && !born_in_cgroup();
-        case Step::enter_cgroup:
-            return says(Step::enter_cgroup) && !born_in_cgroup() && !done(step);
-        case Step::pin_caller:
-            return roles_.waits || (says(Step::set_death_signal) && roles_.shares);
-        case Step::make_channel:
-        case Step::report:
-            return !roles_.shares;
-        case Step::make_opener:
-        case Step::open_mount_sources:
-            return says(Step::take_mount_sources);
-        case Step::make_joiner:
-            return roles_.joiner;
-        case Step::set_oom_score_adj:
-            return says(step) && !done(step);
-        case Step::open_time_offsets:
-            return says(Step::write_time_offsets) && !done(step);
-        case Step::clear_dumpable:
-            return clears_dumpable();
-        case Step::write_setgroups:
-            return says(Step::await_maps) && facts_.deny_setgroups;
-        case Step::await_maps:
-            return roles_.waits;
-        case Step::become_root:
-            return roles_.root_before_creating;
-        case Step::enter_time:
-            return roles_.by_unshare.contains(Kind::time);
-        case Step::own_descriptors:
-            return says(step) && roles_.shares;
-        case Step::clear_inheritable: // in another user namespace the kernel has emptied the set
-            return !plan_.keep_capabilities && !roles_.user_changes;
-        case Step::set_groups:
-        case Step::set_gid:
-        case Step::set_uid:
-            return says(step) || roles_.becomes_root;
-        case Step::verify_ids: // root that is not taken leaves less than was to be had
-            return takes_ids() && !(plan_.program && roles_.becomes_root);
-        case Step::offer_errors:
-            return plan_.program && !roles_.shares;
-        case Step::set_signals: // where they are blocked meanwhile, they are to be unblocked
-            return plan_.program && (says(step) || !clears_sighand());
-        case Step::execute:
-            return plan_.program;
-        default:
-            return says(step);
-        }
+    /// The steps of the schedule, but for those that join and create.
+    [[nodiscard]] constexpr auto steps_there() const noexcept -> StepSet {
+        const bool written = says(Step::enter_cgroup) && !born_in_cgroup();
+        const bool offsets = says(Step::write_time_offsets);
+        const bool sources = says(Step::take_mount_sources);
+        StepSet there = plan_.said | Step::check_plan | Step::make_child;
+        const auto set = [&there](Step step, bool is_in) {
+            there.set(step, is_in);
+        };
+        set(Step::open_proc, needs_proc());
+        set(Step::open_target, !plan_.joined.empty());
+        set(Step::check_console, says(Step::set_console));
+        set(Step::open_cgroup, written);
+        set(Step::enter_cgroup, written && !done(Step::enter_cgroup));
+        set(Step::pin_caller, roles_.waits || (says(Step::set_death_signal) && roles_.shares));
+        set(Step::make_channel, !roles_.shares);
+        set(Step::report, !roles_.shares);
+        set(Step::make_opener, sources);
+        set(Step::open_mount_sources, sources);
+        set(Step::make_joiner, roles_.joiner);
+        set(Step::set_oom_score_adj,
+            says(Step::set_oom_score_adj) && !done(Step::set_oom_score_adj));
+        set(Step::open_time_offsets, offsets && !done(Step::open_time_offsets));
+        set(Step::clear_dumpable, clears_dumpable());
+        set(Step::write_setgroups, says(Step::await_maps) && facts_.deny_setgroups);
+        set(Step::await_maps, roles_.waits);
+        set(Step::become_root, roles_.root_before_creating);
+        set(Step::enter_time, roles_.by_unshare.contains(Kind::time));
+        set(Step::own_descriptors, says(Step::own_descriptors) && roles_.shares);
+        // In another user namespace the kernel has emptied the set.
+        set(Step::clear_inheritable, !plan_.keep_capabilities && !roles_.user_changes);
+        set(Step::set_groups, says(Step::set_groups) || roles_.becomes_root);
+        set(Step::set_gid, says(Step::set_gid) || roles_.becomes_root);
+        set(Step::set_uid, says(Step::set_uid) || roles_.becomes_root);
+        // Root that is not taken leaves less than was to be had.
+        set(Step::verify_ids, takes_ids() && !(plan_.program && roles_.becomes_root));
+        set(Step::offer_errors, plan_.program && !roles_.shares);
+        // Where they are blocked meanwhile, they are to be unblocked.
+        set(Step::set_signals, plan_.program && (says(Step::set_signals) || !clears_sighand()));
+        set(Step::execute, plan_.program);
+        return there;
     }
 
     [[nodiscard]] constexpr auto clears_sighand() const noexcept -> bool {

@@ -2,7 +2,7 @@
 #ifndef NSJOIN_DETAIL_ENGINE_STEPS_HPP
 #define NSJOIN_DETAIL_ENGINE_STEPS_HPP
 
-#include <nsjoin/console.hpp>
+#include <nsjoin/controlling_terminal.hpp>
 #include <nsjoin/detail/engine/processes.hpp>
 #include <nsjoin/pipe.hpp>
 
