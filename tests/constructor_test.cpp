@@ -179,13 +179,81 @@ TEST_CASE("dialects create namespaces and name the child") {
         CHECK(has(ran.output, "argument <>\nargument <two words>"));
         CHECK(has(ran.output,
                   dialect == Dialect::runc_2016 ? "name embed_probe" : "name runc:[2:INIT]"));
-        const std::string start = dialect == Dialect::runc_2016 ? "" : std::string(1, '\0');
+        const std::string start(dialect == Dialect::runc_1_1 ? 1 : 0, '\0');
         const std::string pid = std::to_string(ran.pid);
         CHECK(ran.reply ==
               start + (dialect == Dialect::runc_2016
                            ? "{ \"pid\" : " + pid + " }\n"
                            : "{\"stage1_pid\":2147483647,\"stage2_pid\":" + pid + "}\n"));
     }
+}
+
+TEST_CASE("runc 1.2 and later: nothing comes before the reply, which is read as JSON") {
+    const support::NothingLeft nothing_left;
+    const auto first_byte = [](Dialect dialect, bool sends) {
+        char first = 'x';
+        const Embedding ran = probe(dialect).run([&](int socket) {
+            const std::string message = simple(new_net);
+            if (sends) {
+                (void)!::send(socket, message.data(), message.size(), 0);
+            } else {
+                ::shutdown(socket, SHUT_WR); // it ends without a reply
+            }
+            pollfd entry{socket, POLLIN, 0};
+            CHECK(::poll(&entry, 1, 10'000) == 1);
+            if (::recv(socket, &first, 1, MSG_PEEK) == 0) {
+                first = 'e';
+            }
+        });
+        CHECK(ran.joiner == (sends ? 0 : 1));
+        return first;
+    };
+    CHECK(first_byte(Dialect::runc_1_2, true) == '{');
+    CHECK(first_byte(Dialect::runc_1_2, false) == 'e');
+    CHECK(first_byte(Dialect::runc_1_1, true) == '\0');
+    CHECK(first_byte(Dialect::runc_1_1, false) == '\0');
+    CHECK(first_byte(Dialect::runc_2016, true) == '{');
+}
+
+TEST_CASE("runc 1.2 and later: the second log line says on which processors it may run") {
+    const support::NothingLeft nothing_left;
+    const auto log_on = [](const cpu_set_t& processors, Dialect dialect, const char* level) {
+        std::string log;
+        cpu_set_t before{};
+        REQUIRE(::sched_getaffinity(0, sizeof before, &before) == 0);
+        REQUIRE(::sched_setaffinity(0, sizeof processors, &processors) == 0);
+        auto supervisor = probe(dialect);
+        supervisor.environment.push_back(std::string{"_LIBCONTAINER_LOGLEVEL="} + level);
+        const Embedding ran = supervisor.run(simple(new_net));
+        CHECK(::sched_setaffinity(0, sizeof before, &before) == 0);
+        CHECK(ended_well(ran));
+        return ran.log;
+    };
+    cpu_set_t all{};
+    REQUIRE(::sched_getaffinity(0, sizeof all, &all) == 0);
+    std::uint64_t mask = 0;
+    for (unsigned cpu = 0; cpu < 64; ++cpu) {
+        mask |= CPU_ISSET(cpu, &all) ? std::uint64_t{1} << cpu : 0;
+    }
+    const auto line = [](std::uint64_t bits) {
+        std::array<char, 64> text{};
+        (void)std::snprintf(text.data(), text.size(), "]: affinity: 0x%llx\"}\n",
+                            static_cast<unsigned long long>(bits));
+        return std::string{text.data()};
+    };
+    const std::string log = log_on(all, Dialect::runc_1_2, "5");
+    const std::string second = log.substr(log.find('\n') + 1);
+    CHECK(has(log.substr(0, log.find('\n')), "=> nsexec container setup"));
+    CHECK(has(second.substr(0, second.find('\n') + 1), line(mask)));
+    for (unsigned cpu = 0; cpu < 64; ++cpu) {
+        if (CPU_ISSET(cpu, &all)) {
+            cpu_set_t one{};
+            CPU_SET(cpu, &one);
+            CHECK(has(log_on(one, Dialect::runc_1_2, "6"), line(std::uint64_t{1} << cpu)));
+        }
+    }
+    CHECK(log_on(all, Dialect::runc_1_2, "4").empty());
+    CHECK(log_on(all, Dialect::runc_1_1, "5").find("affinity") == std::string::npos);
 }
 
 TEST_CASE("no wait hangs on the pid of the stage that there is none of") {
@@ -373,11 +441,11 @@ TEST_CASE("oom_score_adj and time offsets") {
                                         .bytes();
         (void)!::send(socket, message.data(), message.size(), 0);
         std::array<char, 256> reply{};
-        // The announcement, and the reply, left there for run().
+        // The reply, left there for run().
         CHECK(support::eventually([&] {
             return ::recv(socket, reply.data(), reply.size(), MSG_PEEK | MSG_DONTWAIT) > 10;
         }));
-        const std::string text{reply.data() + 1};
+        const std::string text{reply.data()};
         const std::string proc =
             "/proc/" + text.substr(text.rfind(':') + 1, text.find('}') - text.rfind(':') - 1);
         CHECK(support::eventually([&] {

@@ -29,7 +29,7 @@ enum class Dialect : std::uint8_t {
     environment,
     runc_2016, ///< a netlink message: bare namespace paths, id maps, a console's path
     runc_1_1,  ///< runc 1.1: typed paths, oom_score_adj, mapping programs, mount sources
-    runc_1_2,  ///< runc 1.2 and later: as 1.1, with time offsets in the place of mount sources
+    runc_1_2,  ///< runc 1.2.0 and later: as 1.1, with time offsets in the place of mount sources
 };
 
 /// A namespace to join, by path.
@@ -144,20 +144,34 @@ inline constexpr std::array runc_1_2_attributes{
 struct DialectFacts {
     Dialect dialect;
     std::string_view name;
-    std::span<const AttributeFacts> attributes;
-    bool typed_paths; ///< "net:/run/netns/blue", not only the path
-    bool announces;   ///< sends one NUL byte before it reads the message
-    bool two_pids;    ///< replies with the pids of two stages
-    bool names;       ///< names its processes
-    bool seals;       ///< seals the executable, if not asked otherwise
+    std::span<const AttributeFacts> attributes{};
+    bool typed_paths = false;   ///< "net:/run/netns/blue", not only the path
+    bool announces = false;     ///< sends one NUL byte before it reads the message
+    bool two_pids = false;      ///< replies with the pids of two stages
+    bool names = false;         ///< names its processes
+    bool seals = false;         ///< seals the executable, if not asked otherwise
+    bool logs_affinity = false; ///< says on which processors it may run
 };
 
 inline constexpr std::array dialect_table{
-    DialectFacts{Dialect::environment, "environment", {}, false, false, false, false, false},
-    DialectFacts{Dialect::runc_2016, "runc-2016", runc_2016_attributes, false, false, false, false,
-                 false},
-    DialectFacts{Dialect::runc_1_1, "runc-1.1", runc_1_1_attributes, true, true, true, true, true},
-    DialectFacts{Dialect::runc_1_2, "runc-1.2", runc_1_2_attributes, true, true, true, true, false},
+    DialectFacts{.dialect = Dialect::environment, .name = "environment"},
+    DialectFacts{
+        .dialect = Dialect::runc_2016, .name = "runc-2016", .attributes = runc_2016_attributes},
+    DialectFacts{.dialect = Dialect::runc_1_1,
+                 .name = "runc-1.1",
+                 .attributes = runc_1_1_attributes,
+                 .typed_paths = true,
+                 .announces = true,
+                 .two_pids = true,
+                 .names = true,
+                 .seals = true},
+    DialectFacts{.dialect = Dialect::runc_1_2,
+                 .name = "runc-1.2",
+                 .attributes = runc_1_2_attributes,
+                 .typed_paths = true,
+                 .two_pids = true,
+                 .names = true,
+                 .logs_affinity = true},
 };
 
 } // namespace detail

@@ -386,6 +386,9 @@ class Constructor {
             return read_environment();
         }
         log_.write(LogLevel::debug, stage_, "=> nsexec container setup");
+        if (facts(options_.dialect).logs_affinity && log_.has(LogLevel::debug)) {
+            log_.write(LogLevel::debug, stage_, affinity_text().view());
+        }
         Result<Array<std::byte>> bytes = read_message(options_.dialect, deadline_, pipe_);
         if (!bytes) {
             return Unexpected{bytes.error()};
