@@ -103,9 +103,8 @@ auto exits_with_7(const nsjoin::Result<int>& code) -> bool {
 TEST_CASE("numbers in the environment are decimal, with nothing before or after") {
     const support::NothingLeft nothing_left;
     const std::vector<std::string> bad{
-        "",    "03",  "3x",  " 3",          "-1",         "3 ",         "+3",
-        "0x3", "3.0", "00",  "99999999999", "4294967346", "2147483648", "abc",
-        "-0",  "\t3", "3\n", "5e1",         "１"};
+        "03",          "3x",         " 3",         "-1",  "3 ", "+3",  "0x3", "3.0", "00",
+        "99999999999", "4294967346", "2147483648", "abc", "-0", "\t3", "3\n", "5e1", "１"};
     for (const std::string name : {"_LIBCONTAINER_INITPIPE", "_LIBCONTAINER_LOGPIPE"}) {
         for (const std::string& value : bad) {
             CAPTURE(name);
@@ -132,11 +131,91 @@ TEST_CASE("numbers in the environment are decimal, with nothing before or after"
         supervisor.environment.push_back("_LIBCONTAINER_LOGLEVEL=" + value);
         CHECK(has(supervisor.run([](int) {}).output, "_LIBCONTAINER_LOGLEVEL: is no level"));
     }
-    for (const std::string value : {"", "0", "-1", "1x", " 1", "01", "99999999999"}) {
+    for (const std::string value : {"0", "-1", "1x", " 1", "01", "99999999999"}) {
         auto supervisor = probe(Dialect::environment);
         supervisor.environment.push_back("_LIBCONTAINER_INITPID=" + value);
         CHECK(refused(supervisor.run([](int) {}), "_LIBCONTAINER_INITPID: is no pid"));
     }
+}
+
+TEST_CASE("a variable that is empty is as if it were not set") {
+    const support::NothingLeft nothing_left;
+    const auto as_ordinary = [](const Embedding& ran) {
+        return !ran.stalled && ran.joiner == 7 && ran.reply.empty() && ran.log.empty() &&
+               has(ran.output, own("net"));
+    };
+    auto no_pipe = probe(Dialect::runc_1_2);
+    no_pipe.has_pipe = false;
+    no_pipe.environment.emplace_back("_LIBCONTAINER_INITPIPE=");
+    CHECK(as_ordinary(no_pipe.run(simple(new_net))));
+    auto no_target = probe(Dialect::environment);
+    no_target.environment.emplace_back("_LIBCONTAINER_INITPID=");
+    CHECK(as_ordinary(no_target.run([](int) {})));
+
+    const support::Container container{Kind::net};
+    auto no_reply = probe(Dialect::environment);
+    no_reply.has_pipe = false;
+    no_reply.environment.push_back("_LIBCONTAINER_INITPID=" + std::to_string(container.pid()));
+    no_reply.environment.emplace_back("_LIBCONTAINER_INITPIPE=");
+    CHECK(refused(no_reply.run([](int) {}), "_LIBCONTAINER_INITPIPE: is not set"));
+    auto no_console = probe(Dialect::environment);
+    no_console.environment.push_back("_LIBCONTAINER_INITPID=" + std::to_string(container.pid()));
+    no_console.environment.emplace_back("_LIBCONTAINER_CONSOLE_PATH=");
+    CHECK(ended_well(no_console.run([](int) {})));
+
+    auto no_log = probe(Dialect::runc_1_2);
+    no_log.has_log = false;
+    no_log.environment.emplace_back("_LIBCONTAINER_LOGPIPE=");
+    CHECK(has(no_log.run(Wire{}.text(27282, "net:/a").bytes()).output, "FATAL: nsexec["));
+    auto no_level = probe(Dialect::runc_1_2);
+    no_level.environment.emplace_back("_LIBCONTAINER_LOGLEVEL=");
+    CHECK(has(no_level.run(simple(new_net)).log, "\"level\":\"debug\""));
+    auto no_mounts = probe(Dialect::runc_1_1);
+    no_mounts.environment.emplace_back("_LIBCONTAINER_MOUNT_FDS=");
+    CHECK(ended_well(no_mounts.run(simple(new_net))));
+}
+
+TEST_CASE("a program that got rights by its execution does nothing that its caller asks") {
+    const auto run = [](mode_t mode, const char* capabilities) {
+        return support::run_in_child([=] {
+            // Where set-user-ID counts, whatever the mounts of this machine say.
+            CHILD_CHECK(support::own_mounts());
+            CHILD_CHECK(::mount("rights", "/mnt", "tmpfs", 0, "mode=755") == 0);
+            const std::string program = "/mnt/probe";
+            const std::string copy = "cp " + support::built("embed_probe") + " " + program;
+            CHILD_CHECK(std::system(copy.c_str()) == 0);
+            CHILD_CHECK(::chmod(program.c_str(), mode) == 0);
+            if (capabilities != nullptr) {
+                const std::string command = std::string{"setcap "} + capabilities + " " + program;
+                CHILD_CHECK(std::system(command.c_str()) == 0);
+            }
+            const bool secure = mode != 0755 || capabilities != nullptr;
+            return support::as_user(1000, [&] {
+                for (const Dialect dialect : {Dialect::environment, Dialect::runc_2016,
+                                              Dialect::runc_1_1, Dialect::runc_1_2}) {
+                    const support::Container container{Kind::user | Kind::mount};
+                    auto supervisor = probe(dialect);
+                    supervisor.program = program;
+                    supervisor.environment.push_back("_LIBCONTAINER_INITPID=" +
+                                                     std::to_string(container.pid()));
+                    const Embedding ran = supervisor.run(simple(new_user));
+                    if (!secure) { // it obeys, as far as it has the rights
+                        CHILD_CHECK(!ran.log.empty() || !ran.reply.empty());
+                        continue;
+                    }
+                    CHILD_CHECK(ran.joiner == 7);
+                    CHILD_CHECK(ran.reply.empty());
+                    CHILD_CHECK(ran.log.empty());
+                    CHILD_CHECK(has(ran.output, own("user") + "\n" + own("mnt")));
+                }
+                return 0;
+            });
+        });
+    };
+    CHECK(run(0755, nullptr) == 0);
+    CHECK(run(04755, nullptr) == 0);
+    CHECK(run(02755, nullptr) == 0);
+    CHECK(run(0755, "cap_sys_admin+ep") == 0);
 }
 
 TEST_CASE("without the variable nothing happens, and no system call is made") {
@@ -512,8 +591,8 @@ TEST_CASE("mount sources are opened inside, by who has the rights outside") {
     CHECK(ended_well(run(nul + nul, "[ -1,-1 ]")));
     CHECK(refused(run("relative" + nul, "[60]"), "is not absolute"));
     for (const std::string numbers :
-         {"", "60", "[60", "60]", "[x]", "[-2]", "[60,,61]", "[60.5]", "[99999999999]", "{}",
-          "[[60]]", "[\"60\"]", "[60,]", "[,60]", "[060]", "[-0]", "[+60]", "[-01]", "[6 0]"}) {
+         {"60", "[60", "60]", "[x]", "[-2]", "[60,,61]", "[60.5]", "[99999999999]", "{}", "[[60]]",
+          "[\"60\"]", "[60,]", "[,60]", "[060]", "[-0]", "[+60]", "[-01]", "[6 0]"}) {
         CAPTURE(numbers);
         CHECK(refused(run(secret + nul, numbers), "_LIBCONTAINER_MOUNT_FDS"));
     }
@@ -554,7 +633,7 @@ TEST_CASE("the dialect of variables: every namespace of a process, and a console
     }
     supervisor.has_standard = true;
 
-    for (const std::string bad : {"relative", "/nowhere", "/etc/passwd", "/dev/null", ""}) {
+    for (const std::string bad : {"relative", "/nowhere", "/etc/passwd", "/dev/null"}) {
         CAPTURE(bad);
         supervisor.environment.back() = "_LIBCONTAINER_CONSOLE_PATH=" + bad;
         CHECK(refused(supervisor.run([](int) {}),

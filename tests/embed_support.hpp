@@ -130,6 +130,7 @@ class HandSupervisor {
     bool has_pipe = true;
     bool has_log = true;
     bool has_standard = true; ///< descriptors 0, 1 and 2
+    std::string program = built("embed_probe");
 
     /// `talk` gets the socket; the reply is read afterwards.
     auto run(const std::function<void(int)>& talk) -> Embedding {
@@ -210,7 +211,7 @@ class HandSupervisor {
         for (int fd = 0; fd <= 2 && !has_standard; ++fd) {
             ::close(fd);
         }
-        ::execve(built("embed_probe").c_str(), arguments.data(), pointers.data());
+        ::execve(program.c_str(), arguments.data(), pointers.data());
         ::_exit(127);
     }
 

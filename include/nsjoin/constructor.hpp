@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <span>
 #include <string_view>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -82,8 +83,13 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
     return text;
 }
 
+/// A variable of the supervisor's. Null if it is not set, or empty, which is the same to every
+/// supervisor of runc's; and in a program that got rights by its execution (set-user-ID,
+/// capabilities of the file), whose environment is that of somebody with fewer. getauxval(3)
+/// AT_SECURE.
 [[nodiscard]] inline auto variable(const char* name) noexcept -> const char* {
-    return ::getenv(name); // NOLINT(concurrency-mt-unsafe): only read
+    const char* const value = ::getenv(name); // NOLINT(concurrency-mt-unsafe): only read
+    return value == nullptr || *value == '\0' || ::getauxval(AT_SECURE) != 0 ? nullptr : value;
 }
 
 /// A number that is decimal, with nothing before or after it, and no 0 too many.
@@ -123,8 +129,7 @@ inline constexpr std::int64_t no_such_pid = INT_MAX;
     }
     int level = static_cast<int>(LogLevel::debug);
     const char* const wanted = variable(level_name);
-    // libcontainer's own users leave it empty when they have none.
-    if (wanted != nullptr && *wanted != '\0' && (!parse_number(wanted, level) || level < 0)) {
+    if (wanted != nullptr && (!parse_number(wanted, level) || level < 0)) {
         return broken(level_name, "is no level");
     }
     return Log{*pipe, level};
@@ -519,8 +524,10 @@ class Constructor {
 ///         nsjoin::bootstrap({.dialect = nsjoin::Dialect::runc_1_2});
 ///     }
 ///
-/// If no supervisor asks (_LIBCONTAINER_INITPIPE is not set; for Dialect::environment,
-/// _LIBCONTAINER_INITPID), it returns at once: one look at the environment, no system call.
+/// If no supervisor asks (_LIBCONTAINER_INITPIPE is not set, or empty; for Dialect::environment,
+/// _LIBCONTAINER_INITPID), it returns at once: one look at the environment, no system call. So it
+/// does in a program that got rights by its execution (getauxval(3) AT_SECURE), whoever asks: what
+/// is asked there is asked by somebody who has fewer.
 /// Else it reads the plan, joins and creates, makes a child that is the supervisor's own
 /// (CLONE_PARENT), tells its pid, and ends the process; it returns in the child, inside of all that
 /// the plan says. What fails is told on the log pipe, or on standard error where there is none, and
