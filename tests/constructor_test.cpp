@@ -1284,6 +1284,116 @@ TEST_CASE("supervise: a reply that names somebody else's process harms nobody") 
     ::unlink(script.c_str());
 }
 
+namespace {
+
+/// A process of somebody else's, whose parent, a child of the caller, ends when a byte comes into
+/// `start`; then it ends too, with code 42. It holds `over` open until then.
+auto make_orphan(const std::array<int, 2>& start, const std::array<int, 2>& over) -> pid_t {
+    const support::TestPipe told;
+    const pid_t parent = ::fork();
+    if (parent != 0) {
+        int pid = -1;
+        (void)told.get(pid);
+        return pid;
+    }
+    const pid_t self = ::getpid();
+    const pid_t orphan = ::fork();
+    ::close(start[1]);
+    if (orphan != 0) {
+        char byte = 0;
+        (void)told.put(orphan);
+        ::close(over[1]);
+        (void)!::read(start[0], &byte, 1);
+        ::_exit(0);
+    }
+    while (::getppid() == self) {
+        ::usleep(1000);
+    }
+    ::_exit(42);
+}
+
+} // namespace
+
+TEST_CASE("supervise: in a subreaper, a failure takes the status of nobody else's process") {
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
+              std::array<int, 2> start{};
+              std::array<int, 2> over{};
+              CHILD_CHECK(::pipe(start.data()) == 0);
+              CHILD_CHECK(::pipe(over.data()) == 0);
+              const pid_t orphan = make_orphan(start, over);
+              CHILD_CHECK(orphan > 0);
+              CHILD_CHECK(::fcntl(over[1], F_SETFD, FD_CLOEXEC) == 0);
+              ::close(std::exchange(over[1], ::open("/dev/null", O_WRONLY | O_CLOEXEC)));
+              auto options = probe_options(Dialect::runc_1_2);
+              options.program = "/bin/bash";
+              // It fails when the orphan has become the supervisor's, and has ended.
+              options.arguments = {"bash", "-c",
+                                   "echo >&" + std::to_string(start[1]) + "; read -u " +
+                                       std::to_string(over[0]) + "; sleep 0.2; exit 1"};
+              const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();
+              CHILD_CHECK(support::fails_with(supervised(plan, options), Step::start_program,
+                                              Reason::process_died, 1 << 8));
+              CHILD_CHECK(support::wait_for(orphan) == 42);
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("supervise: in a subreaper, a child that fails is waited for, and nobody else is") {
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
+              const pid_t parent = ::fork();
+              if (parent == 0) {
+                  if (::fork() == 0) {
+                      ::alarm(60); // if nobody ends it
+                      ::_exit(::pause());
+                  }
+                  ::_exit(0);
+              }
+              CHILD_CHECK(support::wait_for(parent) == 0);
+              const std::set<pid_t> before = support::children();
+              CHILD_CHECK(before.size() == 1);
+              // A step of the child fails, of which the reply tells nothing.
+              const auto plan =
+                  nsjoin::JoinPlan{}
+                      .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})
+                      .create<Kind::time>()
+                      .time_offsets(
+                          {std::chrono::hours{-24 * 365 * 200}, std::chrono::nanoseconds{0}})
+                      .build();
+              CHILD_CHECK(!supervised(plan, probe_options(Dialect::runc_1_2)));
+              CHILD_CHECK(support::children() == before);
+              ::kill(*before.begin(), SIGKILL);
+              CHILD_CHECK(support::wait_for(*before.begin()) == 128 + SIGKILL);
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("supervise: the program inside has the limits of the supervisor") {
+    auto options = probe_options(Dialect::runc_1_2);
+    options.environment = {"PROBE_SEAL=no", "PROBE_DIALECT=runc-1.2", "PROBE_WAIT=1",
+                           "PROBE_SILENT=1"};
+    const auto embedded = nsjoin::supervise(nsjoin::JoinPlan{}.create<Kind::net>(), options);
+    REQUIRE(embedded);
+    CHECK(support::slurp("/proc/" + std::to_string(embedded->child.pid()) + "/limits") ==
+          support::slurp("/proc/self/limits"));
+    (void)!::send(embedded->pipe.get(), "x", 1, MSG_NOSIGNAL);
+    CHECK(embedded->child.wait());
+}
+
+TEST_CASE("supervise: a message that can't be sent is an error, without a deadline too") {
+    const auto plan = nsjoin::JoinPlan{}.create<Kind::net>().build();
+    CHECK(support::run_in_child([&] {
+              ::alarm(20);
+              CHILD_CHECK(support::deny_syscall(SYS_sendto, ENOBUFS));
+              CHILD_CHECK(support::fails_with(supervised(plan, probe_options(Dialect::runc_1_2)),
+                                              Step::start_program, Reason::system, ENOBUFS));
+              CHILD_CHECK(::waitpid(-1, nullptr, WNOHANG | __WALL) == -1);
+              CHILD_CHECK(errno == ECHILD);
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("supervise: no system call that a filter denies makes it hang, or leaves a process") {
     const auto plan = nsjoin::JoinPlan{}
                           .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})

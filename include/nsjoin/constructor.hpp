@@ -4,6 +4,7 @@
 
 #include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/engine/engine.hpp>
+#include <nsjoin/detail/wire/birth_mark.hpp>
 #include <nsjoin/detail/wire/log.hpp>
 #include <nsjoin/detail/wire/seal.hpp>
 
@@ -435,6 +436,7 @@ class Constructor {
             const Duration left = deadline_.left();
             draft.deadline = left.count() > 0 ? left : Duration::nanoseconds(1);
         }
+        mark_.put(pipe_);
         const Result<Outcome> outcome =
             run_plan(draft, {options_.loaded_later, proc_.borrow(), announce, this});
         if (!outcome) {
@@ -450,6 +452,7 @@ class Constructor {
             go_.write_end.reset();
             await_go(go_.read_end);
             go_.read_end.reset();
+            mark_.remove();
             if (options_.in_child != nullptr) {
                 options_.in_child(plan);
             }
@@ -508,6 +511,7 @@ class Constructor {
     StandardNumbers standard_;
     Pipe go_;
     OwnedFd proc_;
+    BirthMark mark_;
     bool told_ = false;
 };
 

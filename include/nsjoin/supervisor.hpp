@@ -5,6 +5,7 @@
 #include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/engine/join_calls.hpp>
 #include <nsjoin/detail/engine/map_writer.hpp>
+#include <nsjoin/detail/wire/children.hpp>
 #include <nsjoin/detail/wire/log.hpp>
 #include <nsjoin/detail/wire/seal.hpp>
 #include <nsjoin/pipe.hpp>
@@ -16,7 +17,6 @@
 #include <cstddef>
 #include <cstring>
 #include <ctime>
-#include <dirent.h>
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
@@ -288,94 +288,6 @@ class MessageOfPlan {
     std::string mounts_;
 };
 
-/// The children of the calling thread, as far as the kernel shows them (CONFIG_PROC_CHILDREN).
-[[nodiscard]] inline auto thread_children() -> std::vector<pid_t> {
-    std::vector<pid_t> children;
-    const OwnedFd file{static_cast<int>(open_at(AT_FDCWD, "/proc/thread-self/children", O_RDONLY))};
-    std::string text;
-    std::array<char, 4096> part{};
-    long count = 0;
-    while (file.ok() && (count = call_again(SYS_read, file.get(), part.data(), part.size())) > 0) {
-        text.append(part.data(), static_cast<std::size_t>(count));
-    }
-    std::string_view rest = text;
-    while (!rest.empty()) {
-        pid_t pid = 0;
-        if (parse_number(take_word(rest), pid)) {
-            children.push_back(pid);
-        }
-    }
-    return children;
-}
-
-/// Whether the process has the socket with that inode open, as far as the caller may look.
-[[nodiscard]] inline auto holds_socket(pid_t pid, ino_t inode) -> bool {
-    const std::string wanted = "socket:[" + std::to_string(inode) + "]";
-    const std::string path = "/proc/" + std::to_string(pid) + "/fd";
-    DIR* const directory = ::opendir(path.c_str());
-    bool found = false;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): a stream of its own
-    while (const dirent* entry = directory != nullptr ? ::readdir(directory) : nullptr) {
-        std::array<char, 64> link{};
-        const ssize_t length =
-            ::readlinkat(::dirfd(directory), &entry->d_name[0], link.data(), link.size() - 1);
-        found = found || (length > 0 && wanted == link.data());
-    }
-    if (directory != nullptr) {
-        (void)::closedir(directory);
-    }
-    return found;
-}
-
-[[nodiscard]] inline auto is_among(const std::vector<pid_t>& pids, pid_t pid) noexcept -> bool {
-    for (const pid_t each : pids) {
-        if (each == pid) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/// Waits for children that the joiner made (CLONE_PARENT) without telling of them: they are not in
-/// `before`. One that died with the joiner ends by itself; one that is in main is known by the
-/// other end of the pipe, and ended. Any other was somebody else's, and stays.
-inline void reap_untold(const std::vector<pid_t>& before, ino_t pipe_inode) {
-    for (const pid_t pid : thread_children()) {
-        const auto child = PidFd::open(pid);
-        if (is_among(before, pid) || !child) {
-            continue;
-        }
-        if (holds_socket(pid, pipe_inode)) {
-            (void)child->send_signal(SIGKILL);
-        }
-        (void)child->wait(Duration::seconds(1));
-    }
-}
-
-/// Pins a process that is the caller's child, and none of those `before`: what a message names may
-/// be anybody's. `told` is the pidfd that came with the pid, if there was one. One that has ended
-/// is nobody's to be harmed: it was the caller's, who has its children reaped as they end.
-[[nodiscard]] inline auto open_child(pid_t pid, OwnedFd told,
-                                     const std::vector<pid_t>& before) noexcept -> Result<PidFd> {
-    auto child = told.ok() ? Result<PidFd>{PidFd{std::move(told), pid}} : PidFd::open(pid);
-    if (!child) {
-        return child;
-    }
-    siginfo_t info{};
-    const long is_child = call(SYS_waitid, p_pidfd, child->fd().get(), &info,
-                               WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
-    pollfd entry{child->fd().get(), POLLIN, 0};
-    const timespec at_once{};
-    if (is_among(before, pid)) {
-        return broken("reply", "names a process that was there before");
-    }
-    if (is_child < 0 &&
-        (is_child != -ECHILD || call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) != 1)) {
-        return broken("reply", "names a process that is no child of the supervisor");
-    }
-    return child;
-}
-
 /// Reads from a stream, and a descriptor if one comes along. recvmsg(2).
 [[nodiscard]] inline auto receive_with_descriptor(BorrowedFd socket, std::span<char> into,
                                                   OwnedFd& descriptor) noexcept -> long {
@@ -460,40 +372,43 @@ class Conversation {
         if ((entries[1].revents & (POLLIN | POLLHUP)) != 0) {
             read_log();
         }
-        if ((entries[0].revents & POLLOUT) != 0) {
-            send_some();
+        Result<void> done = (entries[0].revents & POLLOUT) != 0 ? send_some() : Result<void>{};
+        const bool ended = (entries[2].revents & POLLIN) != 0;
+        if (done && (ended || (entries[0].revents & (POLLIN | POLLHUP)) != 0)) {
+            done = read_reply(); // of one that has ended, what came between the two looks
+            closed_ = closed_ || ended;
         }
-        if ((entries[0].revents & (POLLIN | POLLHUP)) != 0) {
-            read_reply();
-        } else if ((entries[2].revents & POLLIN) != 0) {
-            read_reply(); // what came between the two looks
-            closed_ = true;
-        }
-        return {};
+        return done;
     }
 
-    void send_some() {
+    [[nodiscard]] auto send_some() -> Result<void> {
         // NOLINTNEXTLINE(*-pointer-arithmetic)
         const long count = call(SYS_sendto, pipe.get(), message_.data() + sent_,
                                 message_.size() - sent_, MSG_NOSIGNAL | MSG_DONTWAIT, nullptr, 0);
         if (count > 0) {
             sent_ += static_cast<std::size_t>(count);
-        } else if (count != -EAGAIN && count != -EINTR) {
+        } else if (count == -EPIPE || count == -ECONNRESET) {
             sent_ = message_.size(); // why it reads no more, its log tells
+        } else if (count != -EAGAIN && count != -EINTR) {
+            return fail(Step::start_program, static_cast<int>(-count), "send the message");
         }
+        return {};
     }
 
     /// Takes the reply's line off the stream, and not a byte of what the child says after it.
-    void read_reply() {
+    [[nodiscard]] auto read_reply() -> Result<void> {
         std::array<char, 256> part{};
         long count = call(SYS_recvfrom, pipe.get(), part.data(), part.size(),
                           MSG_PEEK | MSG_DONTWAIT, nullptr, nullptr);
         if (count == -EAGAIN || count == -EINTR) {
-            return;
+            return {};
         }
-        if (count <= 0) {
+        if (count == 0 || count == -ECONNRESET) {
             closed_ = true;
-            return;
+            return {};
+        }
+        if (count < 0) {
+            return fail(Step::start_program, static_cast<int>(-count), "receive the reply");
         }
         const std::string_view seen{part.data(), static_cast<std::size_t>(count)};
         const std::size_t end = seen.find('\n');
@@ -505,6 +420,7 @@ class Conversation {
         }
         reply_.append(part.data(), static_cast<std::size_t>(count > 0 ? count : 0));
         closed_ = closed_ || reply_.size() > line_capacity;
+        return {};
     }
 
     void read_log() {
@@ -725,8 +641,14 @@ class ProgramStart {
 
 /// Starts an embedding program, which runs `plan` in its constructor (constructor.hpp), and returns
 /// when its main function is about to run inside. The child is the caller's own: wait for it.
-/// What fails there fails here, with the same Error. On failure nothing is left. May be called by
-/// any thread. The plan's deadline does not count, the options' does.
+/// What fails there fails here, with the same Error. May be called by any thread. The plan's
+/// deadline does not count, the options' does.
+///
+/// On failure nothing is left, and no other child of the caller is touched: not one of another
+/// thread's, nor one that it got because it is a subreaper or pid 1. What is ended and waited for
+/// is the program, the child whose pidfd came with its reply, and what is known by the pipe that it
+/// has open or by the limit that the constructor sets for it (RLIMIT_LOCKS, until it is told of).
+/// Of another constructor (runc's own), a child that ended untold is left for the caller's wait(2).
 ///
 /// The program opens what the plan borrows through /proc/PID/fd of the caller: it must see the
 /// caller's /proc, and may not have fewer rights.
@@ -748,7 +670,10 @@ class ProgramStart {
         }
         bytes.resize(*size);
     }
-    const std::vector<pid_t> before = detail::thread_children();
+    std::vector<pid_t> before;
+    if (const auto proc = detail::open_own_proc(::getpid()); proc) {
+        before = detail::thread_children(*proc);
+    }
     detail::Conversation talk{options, std::move(bytes)};
     if (done) {
         done = detail::start_program(options, parts, message, talk);
@@ -757,18 +682,18 @@ class ProgramStart {
         return Unexpected{done.error()};
     }
     const Result<pid_t> pid = talk.run();
+    const bool proven = talk.child.ok();
     auto child = detail::open_child(talk.reply_pid(), std::move(talk.child), before);
     if (pid && child) {
         return Embedded{*std::move(child), std::move(talk.pipe)};
     }
-    (void)talk.joiner->send_signal(SIGKILL);
-    (void)talk.joiner->wait();
-    if (child) {
-        (void)child->send_signal(SIGKILL);
-        (void)child->wait();
+    talk.pipe.reset(); // the end of the stream ends a program that no signal may
+    talk.log.reset();
+    detail::end_own(*talk.joiner);
+    if (proven && child) {
+        detail::end_own(*child);
     }
-    talk.pipe.reset();
-    detail::reap_untold(before, talk.program_end);
+    detail::end_untold(talk.program_end);
     return Unexpected{pid ? child.error() : pid.error()};
 }
 
