@@ -2,11 +2,13 @@
 #ifndef NSJOIN_DETAIL_WIRE_SEAL_HPP
 #define NSJOIN_DETAIL_WIRE_SEAL_HPP
 
-#include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/files.hpp>
+#include <nsjoin/detail/kernel/pages.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
 
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -105,7 +107,7 @@ struct MountAttributes {
         return false;
     }
     constexpr std::string_view ending = " (deleted)";
-    std::array<char, path_capacity + ending.size() + 1> text{};
+    std::array<char, PATH_MAX + ending.size()> text{};
     const long length = call(SYS_readlinkat, proc.get(), link, text.data(), text.size());
     const std::string_view path{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
     return path.size() > ending.size() && after(path, path.size() - ending.size()) == ending;
