@@ -170,15 +170,20 @@ template <typename Attempt>
 
 namespace detail {
 
-/// One message of one byte, with room for descriptors. The byte is there because a stream socket
-/// carries no descriptor without one.
+/// One message with room for descriptors.
 class DescriptorMessage {
   public:
+    /// Of one byte, because a stream socket carries no descriptor without one.
     DescriptorMessage() noexcept {
         header_.msg_iov = &payload_;
         header_.msg_iovlen = 1;
         header_.msg_control = control_.data();
-        header_.msg_controllen = control_.size();
+        header_.msg_controllen = static_cast<Length>(control_.size());
+    }
+
+    /// Of these bytes, which are read or written.
+    DescriptorMessage(void* bytes, std::size_t size) noexcept : DescriptorMessage{} {
+        payload_ = {bytes, size};
     }
 
     DescriptorMessage(const DescriptorMessage&) = delete;
@@ -190,11 +195,11 @@ class DescriptorMessage {
     /// Precondition: 1 to max_descriptors of them.
     void put(std::span<const BorrowedFd> descriptors) noexcept {
         const std::size_t size = descriptors.size() * sizeof(int);
-        header_.msg_controllen = CMSG_SPACE(size);
+        header_.msg_controllen = static_cast<Length>(CMSG_SPACE(size));
         cmsghdr* part = CMSG_FIRSTHDR(&header_);
         part->cmsg_level = SOL_SOCKET;
         part->cmsg_type = SCM_RIGHTS;
-        part->cmsg_len = CMSG_LEN(size);
+        part->cmsg_len = static_cast<Length>(CMSG_LEN(size));
         unsigned char* to = CMSG_DATA(part);
         for (const BorrowedFd fd : descriptors) {
             const int number = fd.get();
@@ -235,6 +240,8 @@ class DescriptorMessage {
     }
 
   private:
+    using Length = decltype(msghdr::msg_controllen); // of another type in another libc
+
     // Room for what else a socket can be set to deliver with a message (credentials, a label).
     static constexpr std::size_t spare = 512;
 

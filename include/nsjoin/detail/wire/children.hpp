@@ -2,7 +2,8 @@
 #ifndef NSJOIN_DETAIL_WIRE_CHILDREN_HPP
 #define NSJOIN_DETAIL_WIRE_CHILDREN_HPP
 
-#include <nsjoin/bootstrap.hpp>
+#include <nsjoin/bootstrap/message.hpp>
+#include <nsjoin/detail/files.hpp>
 #include <nsjoin/detail/wire/birth_mark.hpp>
 #include <nsjoin/pid_fd.hpp>
 
@@ -86,6 +87,12 @@ inline void end_untold(ino_t socket) {
             }
         }
     }
+}
+
+/// Those that the calling thread has now; none where /proc does not show it.
+[[nodiscard]] inline auto thread_children() -> std::vector<pid_t> {
+    const auto proc = open_own_proc(::getpid());
+    return proc ? thread_children(*proc) : std::vector<pid_t>{};
 }
 
 [[nodiscard]] inline auto is_among(const std::vector<pid_t>& pids, pid_t pid) noexcept -> bool {
