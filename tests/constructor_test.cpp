@@ -730,6 +730,10 @@ TEST_CASE("log lines: levels and escapes") {
     CHECK(has(at_level(""), "{\"level\":\"debug\", \"msg\": \"nsexec-0["));
     CHECK(at_level("4").empty());
     CHECK(at_level("0").empty());
+    // What runc's users look for.
+    CHECK(has(at_level("5"), "]: ~> nsexec stage-0\""));
+    CHECK(has(at_level("5"), "]: ~> nsexec stage-2\""));
+    CHECK(has(at_level("5"), "]: <= nsexec container setup\""));
     const Embedding ran =
         probe(Dialect::runc_1_2).run(Wire{}.text(27282, "net:/a\"b\\c\nd\x01\xff").bytes());
     CHECK(has(ran.log, R"((/a\"b\\c\u000ad\u0001\u00ff): ENOENT)"));
@@ -864,6 +868,21 @@ TEST_CASE("a copy in memory that the kernel is busy with is sealed all the same"
     CHECK(sealed_after(0) == 0);
     CHECK(sealed_after(3) == 0);
     CHECK(sealed_after(100) == 0);
+}
+
+TEST_CASE("a copy that is larger than a file may be is an error, and not a signal") {
+    const support::NothingLeft nothing_left;
+    for (const Seal way : {Seal::memory, Seal::file}) {
+        CHECK(support::run_in_child([way] {
+                  CHILD_CHECK(only(way));
+                  const rlimit small{4096, 4096};
+                  CHILD_CHECK(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+                  HandSupervisor supervisor = probe(Dialect::runc_1_1);
+                  supervisor.environment.front() = "PROBE_SEAL=yes";
+                  CHILD_CHECK(refused(supervisor.run(simple(new_net)), "EFBIG"));
+                  return 0;
+              }) == 0);
+    }
 }
 
 TEST_CASE("the executable is sealed once, with arguments and environment kept") {

@@ -198,6 +198,7 @@ class Constructor {
 
     [[nodiscard]] auto join(const Plan& plan) noexcept -> Result<bool> {
         stage_ = 0;
+        log_.write(LogLevel::debug, stage_, "~> nsexec stage-0");
         if (options_.before_join != nullptr) {
             options_.before_join(plan);
         }
@@ -215,6 +216,7 @@ class Constructor {
         }
         if (outcome->pid == 0) {
             stage_ = 2;
+            log_.write(LogLevel::debug, stage_, "~> nsexec stage-2");
             proc_.reset(); // it is the host's
             if (plan.parts().console.ok()) {
                 standard_.leave();

@@ -2,6 +2,7 @@
 #ifndef NSJOIN_PIPE_HPP
 #define NSJOIN_PIPE_HPP
 
+#include <nsjoin/detail/kernel/quiet_signal.hpp>
 #include <nsjoin/fd.hpp>
 
 #include <array>
@@ -9,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <ctime>
 #include <poll.h>
 #include <span>
 #include <sys/socket.h>
@@ -86,17 +86,11 @@ template <typename Attempt>
 /// that was pending before stays so.
 [[nodiscard]] inline auto write_quietly(BorrowedFd fd, std::span<const std::byte> bytes) noexcept
     -> long {
-    constexpr KernelSignalSet sigpipe = KernelSignalSet{1} << (SIGPIPE - 1);
-    KernelSignalSet pending = 0;
-    KernelSignalSet mask = 0;
-    (void)call(SYS_rt_sigpending, &pending, sizeof pending);
-    (void)call(SYS_rt_sigprocmask, SIG_BLOCK, &sigpipe, &mask, sizeof mask);
+    const QuietSignal quiet{SIGPIPE};
     const long result = call(SYS_write, fd.get(), bytes.data(), bytes.size());
-    if (result == -EPIPE && (pending & sigpipe) == 0) {
-        const timespec at_once{};
-        (void)call_again(SYS_rt_sigtimedwait, &sigpipe, nullptr, &at_once, sizeof sigpipe);
+    if (result == -EPIPE) {
+        quiet.take();
     }
-    restore_signals(mask);
     return result;
 }
 

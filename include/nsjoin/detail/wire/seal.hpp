@@ -4,11 +4,13 @@
 
 #include <nsjoin/detail/files.hpp>
 #include <nsjoin/detail/kernel/pages.hpp>
+#include <nsjoin/detail/kernel/quiet_signal.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
 
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -199,10 +201,14 @@ struct MountAttributes {
     if (::fstat(from.get(), &about) != 0) {
         return -errno;
     }
+    const QuietSignal quiet{SIGXFSZ}; // of RLIMIT_FSIZE, which counts for a copy in memory too
     auto left = static_cast<std::size_t>(about.st_size);
     long offset = 0; // the file's own is past what an earlier copy took
     while (left != 0) {
         const long sent = call_again(SYS_sendfile, to.get(), from.get(), &offset, left);
+        if (sent == -EFBIG) {
+            quiet.take();
+        }
         if (sent <= 0) {
             return sent == 0 ? -EIO : sent;
         }
