@@ -1111,7 +1111,7 @@ TEST_CASE("supervise: the child is the caller's own, in every dialect") {
 TEST_CASE("supervise: a mount source has the number that the plan gives it, whichever that is") {
     const support::NothingLeft nothing_left;
     auto options = probe_options(Dialect::runc_1_1);
-    options.environment.emplace_back("PROBE_HOLDS=");
+    options.environment->emplace_back("PROBE_HOLDS=");
     bool logged = false;
     static bool* const log = &logged;
     options.log_level = nsjoin::LogLevel::debug;
@@ -1127,7 +1127,7 @@ TEST_CASE("supervise: a mount source has the number that the plan gives it, whic
         draft.mount_sources.list = sources;
         const auto plan = nsjoin::Plan::from(draft);
         REQUIRE(plan);
-        options.environment.back() = "PROBE_HOLDS=" + std::to_string(number) + " /etc/passwd";
+        options.environment->back() = "PROBE_HOLDS=" + std::to_string(number) + " /etc/passwd";
         logged = false;
         CHECK(exits_with_7(supervised(*plan, options)));
         CHECK(logged);
@@ -1141,8 +1141,8 @@ TEST_CASE("supervise: a program that is started sealed does not execute itself a
         return support::run_in_child([&] {
             CHILD_CHECK(support::deny_syscall(SYS_execveat, EPERM));
             auto options = probe_options(dialect);
-            options.environment.front() = "PROBE_SEAL=yes";
-            options.environment.push_back(std::string{"PROBE_NAME="} + name);
+            options.environment->front() = "PROBE_SEAL=yes";
+            options.environment->push_back(std::string{"PROBE_NAME="} + name);
             options.arguments = {"/some/where/name-of-it", "", "two words"};
             options.seal = seal;
             const auto code = supervised(plan, options);
@@ -1158,7 +1158,7 @@ TEST_CASE("supervise: a program that is started sealed does not execute itself a
     // Who may not make the mount starts the program all the same, and it seals itself.
     CHECK(support::as_user(1000, [&] {
               auto options = probe_options(Dialect::runc_1_1);
-              options.environment.front() = "PROBE_SEAL=yes";
+              options.environment->front() = "PROBE_SEAL=yes";
               return exits_with_7(supervised(nsjoin::JoinPlan{}
                                                  .create(nsjoin::NewUser{.uids = {{0, 1000, 1}},
                                                                          .gids = {{0, 1000, 1}}})
@@ -1388,6 +1388,23 @@ TEST_CASE("supervise: in a subreaper, a child that fails is waited for, and nobo
           }) == 0);
 }
 
+TEST_CASE("supervise: the program has the caller's variables, if not told which") {
+    const auto run = [](std::optional<std::vector<std::string>> environment, const char* name) {
+        return support::run_in_child([&] {
+            auto options = probe_options(Dialect::runc_1_2);
+            options.environment = std::move(environment);
+            ::setenv("PROBE_NAME", name, 1);
+            ::setenv("_LIBCONTAINER_INITPIPE", "99", 1);
+            const auto code = supervised(nsjoin::JoinPlan{}.create<Kind::net>(), options);
+            return code ? *code : 1;
+        });
+    };
+    CHECK(run(std::nullopt, "runc:[2:INIT]") == 7);
+    CHECK(run(std::nullopt, "another") == 8);
+    CHECK(run(std::vector<std::string>{"PROBE_NAME=runc:[2:INIT]"}, "another") == 7);
+    CHECK(run(std::vector<std::string>{"PROBE_QUIET=1"}, "another") == 7);
+}
+
 TEST_CASE("supervise: the program inside has the limits of the supervisor") {
     auto options = probe_options(Dialect::runc_1_2);
     options.environment = {"PROBE_SEAL=no", "PROBE_DIALECT=runc-1.2", "PROBE_WAIT=1",
@@ -1456,14 +1473,14 @@ TEST_CASE("supervise: variables of who started the supervisor are not the progra
           "_LIBCONTAINER_MOUNT_FDS=[99]", "_LIBCONTAINER_INITPID=1"}) {
         CAPTURE(stale);
         auto options = probe_options(Dialect::runc_1_1);
-        options.environment.insert(options.environment.begin(), stale);
+        options.environment->insert(options.environment->begin(), stale);
         CHECK(exits_with_7(supervised(plan, options)));
     }
     const support::Container container{Kind::net | Kind::ipc};
     const auto target = nsjoin::PidFd::open(container.pid());
     auto options = probe_options(Dialect::environment);
-    options.environment.emplace_back("_LIBCONTAINER_CONSOLE_PATH=/dev/null");
-    options.environment.insert(options.environment.begin(), "_LIBCONTAINER_INITPID=1");
+    options.environment->emplace_back("_LIBCONTAINER_CONSOLE_PATH=/dev/null");
+    options.environment->insert(options.environment->begin(), "_LIBCONTAINER_INITPID=1");
     CHECK(exits_with_7(supervised(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds), options)));
 }
 
@@ -1560,7 +1577,7 @@ TEST_CASE("supervisor, joiner or child is killed at any system call") {
                           .build();
     CHECK(kill_everywhere(plan, probe_options(Dialect::runc_1_2), 1) == 0);
     auto sealed = probe_options(Dialect::runc_1_1);
-    sealed.environment.front() = "PROBE_SEAL=yes";
+    sealed.environment->front() = "PROBE_SEAL=yes";
     CHECK(kill_everywhere(plan, sealed, 3) == 0);
     // With the opener of mount sources, a process more.
     const std::array<nsjoin::MountSource, 2> sources{{{"/etc/passwd", 30}, {"/etc/group", 31}}};

@@ -38,9 +38,6 @@ static auto outside(const char* pid, int argc, char** argv) -> int {
     options.dialect = nsjoin::Dialect::runc_1_2;
     options.seal = true; // as the constructor's
     options.arguments.assign(argv, argv + argc);
-    for (char** variable = environ; *variable != nullptr; ++variable) {
-        options.environment.emplace_back(*variable);
-    }
     const auto embedded =
         nsjoin::supervise(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds), options);
     if (!embedded) {

@@ -18,9 +18,11 @@ struct SupervisorOptions {
     Dialect dialect = Dialect::runc_1_2;         ///< the one that its constructor speaks
     std::string program = "/proc/self/exe";      ///< its path
     std::vector<std::string> arguments{"embed"}; ///< all of them, its name the first
-    std::vector<std::string> environment{};      ///< NAME=VALUE; _LIBCONTAINER_* are set anew
     LogLevel log_level = LogLevel::warning;      ///< the least important that is wanted
     Duration deadline{};                         ///< until the child is ready; zero: none
+
+    /// "NAME=value" each. If nothing is said, the caller's. The dialects' own are set anew.
+    std::optional<std::vector<std::string>> environment{};
 
     /// Start the program sealed, so that it need not execute itself again for that, which is half
     /// of the time that it takes. To be set as the program's own option of that name; if nothing is

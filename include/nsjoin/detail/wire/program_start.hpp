@@ -114,12 +114,23 @@ class ProgramStart {
     return false;
 }
 
+/// The variables that the caller has.
+[[nodiscard]] inline auto own_environment() -> std::vector<std::string> {
+    std::vector<std::string> variables;
+    // NOLINTNEXTLINE(*-pointer-arithmetic)
+    for (char** variable = ::environ; variable != nullptr && *variable != nullptr; ++variable) {
+        variables.emplace_back(*variable);
+    }
+    return variables;
+}
+
 /// The variables of the dialect, beside those of the options.
 [[nodiscard]] inline auto environment_of(const SupervisorOptions& options, const Draft& plan,
                                          const MessageOfPlan& message, int pipe, int log)
     -> std::vector<std::string> {
     std::vector<std::string> variables;
-    for (const std::string& variable : options.environment) {
+    for (const std::string& variable :
+         options.environment ? *options.environment : own_environment()) {
         if (!is_reserved(variable)) { // those are of who started the supervisor
             variables.push_back(variable);
         }
