@@ -127,9 +127,9 @@ inline void append_json(FixedText<Size>& line, std::string_view text) noexcept {
         return text;
     }
     std::array<char, 16> digits{};
-    char* const begin = digits.data();
-    const char* const end = std::to_chars(begin, begin + digits.size(), mask.front(), 16).ptr;
-    return text.append("affinity: 0x").append({begin, static_cast<std::size_t>(end - begin)});
+    const std::to_chars_result end = std::to_chars(digits.begin(), digits.end(), mask.front(), 16);
+    return text.append("affinity: 0x")
+        .append({digits.data(), static_cast<std::size_t>(end.ptr - digits.data())});
 }
 
 /// Where an embedding program's log goes.
