@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that embeds nsjoin, for constructor_test.cpp. How its constructor behaves, and what its
-// main does, the environment says.
+// A program that embeds nsjoin, for tests of constructor and supervisor. How its constructor
+// behaves, and what its main does, the environment says.
 #include <nsjoin/constructor.hpp>
 
 #include <array>

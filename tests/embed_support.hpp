@@ -2,9 +2,11 @@
 #ifndef NSJOIN_TESTS_EMBED_SUPPORT_HPP
 #define NSJOIN_TESTS_EMBED_SUPPORT_HPP
 
-#include "support.hpp"
+#include "engine_support.hpp"
 
 #include <nsjoin/bootstrap.hpp>
+#include <nsjoin/explain.hpp>
+#include <nsjoin/supervisor.hpp>
 
 #include <chrono>
 #include <cstring>
@@ -130,6 +132,7 @@ class HandSupervisor {
     bool has_pipe = true;
     bool has_log = true;
     bool has_standard = true; ///< descriptors 0, 1 and 2
+    std::string program = built("embed_probe");
 
     /// `talk` gets the socket; the reply is read afterwards.
     auto run(const std::function<void(int)>& talk) -> Embedding {
@@ -210,7 +213,7 @@ class HandSupervisor {
         for (int fd = 0; fd <= 2 && !has_standard; ++fd) {
             ::close(fd);
         }
-        ::execve(built("embed_probe").c_str(), arguments.data(), pointers.data());
+        ::execve(program.c_str(), arguments.data(), pointers.data());
         ::_exit(127);
     }
 
@@ -244,6 +247,84 @@ class HandSupervisor {
         return 0;
     }
 };
+
+// Numbers of the wire: CLONE_NEW*.
+inline constexpr std::uint32_t flag_net = 0x40000000;
+inline constexpr std::uint32_t flag_pid = 0x20000000;
+inline constexpr std::uint32_t flag_user = 0x10000000;
+inline constexpr std::uint32_t flag_mount = 0x00020000;
+
+inline auto has(const std::string& text, std::string_view part) -> bool {
+    if (text.find(part) != std::string::npos) {
+        return true;
+    }
+    std::fprintf(stderr, "no <%.*s> in:\n%s\n", static_cast<int>(part.size()), part.data(),
+                 text.c_str());
+    return false;
+}
+
+inline auto probe(nsjoin::Dialect dialect) -> HandSupervisor {
+    HandSupervisor supervisor;
+    supervisor.environment = {"PROBE_SEAL=no",
+                              "PROBE_DIALECT=" + std::string{nsjoin::facts(dialect).name}};
+    return supervisor;
+}
+
+inline auto ended_well(const Embedding& ran) -> bool {
+    if (!ran.stalled && ran.joiner == 0 && ran.child == 7) {
+        return true;
+    }
+    std::fprintf(stderr, "joiner %d, child %d, stalled %d, reply <%s>\n%s%s", ran.joiner, ran.child,
+                 static_cast<int>(ran.stalled), ran.reply.c_str(), ran.log.c_str(),
+                 ran.output.c_str());
+    return false;
+}
+
+/// Ended with a fatal line that says this, and without a child.
+inline auto refused(const Embedding& ran, std::string_view says) -> bool {
+    return !ran.stalled && ran.joiner == 1 && ran.pid == 0 &&
+           has(ran.log, "\"level\":\"fatal\", \"msg\": \"nsexec") && has(ran.log, says);
+}
+
+inline auto simple(std::uint32_t flags) -> std::string {
+    return Wire{}.word(27281, flags).bytes();
+}
+
+inline auto own_link(const char* kind) -> std::string {
+    return namespace_link("self", kind);
+}
+
+/// Options for tests/embed_probe.
+inline auto probe_options(nsjoin::Dialect dialect) -> nsjoin::SupervisorOptions {
+    nsjoin::SupervisorOptions options;
+    options.dialect = dialect;
+    options.program = built("embed_probe");
+    options.arguments = {"probe"};
+    options.environment = {"PROBE_SEAL=no", "PROBE_QUIET=1",
+                           "PROBE_DIALECT=" + std::string{nsjoin::facts(dialect).name}};
+    return options;
+}
+
+/// As supervise(), waits for the child too: its exit code, or the error.
+inline auto supervised(const nsjoin::Plan& plan, const nsjoin::SupervisorOptions& options)
+    -> nsjoin::Result<int> {
+    const auto embedded = nsjoin::supervise(plan, options);
+    if (!embedded) {
+        return nsjoin::Unexpected{embedded.error()};
+    }
+    const auto status = embedded->child.wait(std::chrono::seconds{10});
+    if (!status) {
+        return nsjoin::Unexpected{status.error()};
+    }
+    return status->exit_code();
+}
+
+inline auto exits_with_7(const nsjoin::Result<int>& code) -> bool {
+    if (!code) {
+        std::fprintf(stderr, "%s\n", nsjoin::explain(code.error()).c_str());
+    }
+    return code && *code == 7;
+}
 
 } // namespace support
 

@@ -9,7 +9,13 @@
 #include <cstdlib>
 #include <unistd.h>
 
-NSJOIN_CONSTRUCTOR(.dialect = nsjoin::Dialect::runc_1_2, .seal = true);
+static bool is_inside = false; // the environment says only what somebody asked for
+
+static void note_inside(const nsjoin::Plan& /*plan*/) noexcept {
+    is_inside = true;
+}
+
+NSJOIN_CONSTRUCTOR(.dialect = nsjoin::Dialect::runc_1_2, .seal = true, .in_child = note_inside);
 
 static auto complain(const nsjoin::Error& error) -> int {
     std::fprintf(stderr, "embed: %s\n", nsjoin::explain(error).c_str());
@@ -32,9 +38,6 @@ static auto outside(const char* pid, int argc, char** argv) -> int {
     options.dialect = nsjoin::Dialect::runc_1_2;
     options.seal = true; // as the constructor's
     options.arguments.assign(argv, argv + argc);
-    for (char** variable = environ; *variable != nullptr; ++variable) {
-        options.environment.emplace_back(*variable);
-    }
     const auto embedded =
         nsjoin::supervise(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds), options);
     if (!embedded) {
@@ -49,6 +52,5 @@ auto main(int argc, char** argv) -> int {
         std::fputs("usage: embed PID COMMAND [ARGUMENT...]\n", stderr);
         return EXIT_FAILURE;
     }
-    const bool is_inside = std::getenv("_LIBCONTAINER_INITPIPE") != nullptr;
     return is_inside ? inside(argv + 2) : outside(argv[1], argc, argv);
 }

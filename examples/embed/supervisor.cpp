@@ -154,8 +154,5 @@ auto main(int argc, char** argv) -> int {
     }
     request.options.program = argv[optind];
     request.options.arguments.assign(argv + optind, argv + argc);
-    for (char** variable = environ; *variable != nullptr; ++variable) {
-        request.options.environment.emplace_back(*variable);
-    }
     return run(request);
 }

@@ -2,25 +2,22 @@
 #ifndef NSJOIN_CONSTRUCTOR_HPP
 #define NSJOIN_CONSTRUCTOR_HPP
 
-#include <nsjoin/bootstrap.hpp>
+#include <nsjoin/bootstrap/decode.hpp>
+#include <nsjoin/bootstrap/plan.hpp>
 #include <nsjoin/detail/engine/engine.hpp>
+#include <nsjoin/detail/wire/birth_mark.hpp>
 #include <nsjoin/detail/wire/log.hpp>
+#include <nsjoin/detail/wire/message_reader.hpp>
+#include <nsjoin/detail/wire/mount_numbers.hpp>
+#include <nsjoin/detail/wire/reply.hpp>
 #include <nsjoin/detail/wire/seal.hpp>
+#include <nsjoin/detail/wire/variables.hpp>
 
-#include <array>
-#include <climits>
 #include <cstddef>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <fcntl.h>
 #include <optional>
-#include <poll.h>
 #include <span>
 #include <string_view>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 #include <utility>
 
@@ -64,226 +61,6 @@ namespace detail {
 
 /// The process name of the joiner; the child has one of its own.
 inline constexpr ProcessName joiner_name{"runc:[0:PARENT]"};
-
-/// A pid that no process ever has (the kernel's limit is 2^22), for the stage that there is none
-/// of: a supervisor's wait for it fails at once, and finds no other child. 0 would stand for the
-/// process group, -1 for any child.
-inline constexpr std::int64_t no_such_pid = INT_MAX;
-
-/// The reply with the child's pid.
-[[nodiscard]] inline auto reply(Dialect dialect, pid_t child) noexcept -> FixedText<96> {
-    FixedText<96> text;
-    if (facts(dialect).two_pids) {
-        text.append("{\"stage1_pid\":").append(no_such_pid).append(",\"stage2_pid\":");
-        text.append(std::int64_t{child}).append("}\n");
-    } else {
-        text.append("{ \"pid\" : ").append(std::int64_t{child}).append(" }\n");
-    }
-    return text;
-}
-
-[[nodiscard]] inline auto variable(const char* name) noexcept -> const char* {
-    return ::getenv(name); // NOLINT(concurrency-mt-unsafe): only read
-}
-
-/// A number that is decimal, with nothing before or after it, and no 0 too many.
-[[nodiscard]] inline auto is_plain_number(std::string_view text, int& number) noexcept -> bool {
-    const bool plain = !text.empty() && text.front() >= '0' && text.front() <= '9' &&
-                       (text.front() != '0' || text.size() == 1);
-    return plain && parse_number(text, number);
-}
-
-/// A descriptor's number in a variable.
-[[nodiscard]] inline auto parse_descriptor(std::string_view name, std::string_view text) noexcept
-    -> Result<BorrowedFd> {
-    int number = -1;
-    if (!is_plain_number(text, number)) {
-        return broken(name, "is no descriptor number");
-    }
-    const long flags = call(SYS_fcntl, number, F_GETFD, 0);
-    if (flags < 0) {
-        auto error = fail(Step::read_bootstrap, static_cast<int>(-flags), name);
-        error.error().subject.append("=").append(text);
-        return error;
-    }
-    return BorrowedFd{number};
-}
-
-/// The log that the environment names.
-[[nodiscard]] inline auto open_log() noexcept -> Result<Log> {
-    constexpr const char* pipe_name = "_LIBCONTAINER_LOGPIPE";
-    constexpr const char* level_name = "_LIBCONTAINER_LOGLEVEL";
-    const char* const number = variable(pipe_name);
-    if (number == nullptr) {
-        return Log{};
-    }
-    const Result<BorrowedFd> pipe = parse_descriptor(pipe_name, number);
-    if (!pipe) {
-        return Unexpected{pipe.error()};
-    }
-    int level = static_cast<int>(LogLevel::debug);
-    const char* const wanted = variable(level_name);
-    // libcontainer's own users leave it empty when they have none.
-    if (wanted != nullptr && *wanted != '\0' && (!parse_number(wanted, level) || level < 0)) {
-        return broken(level_name, "is no level");
-    }
-    return Log{*pipe, level};
-}
-
-/// Fills `buffer` from a stream. Every wait ends: with the writer's death, or the deadline.
-[[nodiscard]] inline auto read_before(const Deadline& deadline, BorrowedFd fd,
-                                      std::span<std::byte> buffer) noexcept -> Result<void> {
-    std::size_t done = 0;
-    bool wait = deadline.left().count() >= 0; // else read(2) does it
-    while (done < buffer.size()) {
-        pollfd entry{fd.get(), POLLIN, 0};
-        const PollTimeout left{deadline.left()};
-        const long ready = wait ? call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL) : 1;
-        if (ready == 0) {
-            return fail(Step::read_bootstrap, Reason::deadline_passed,
-                        progress(done, buffer.size()).view());
-        }
-        const long count =
-            ready < 0 ? ready
-                      : call(SYS_read, fd.get(), buffer.data() + done, buffer.size() - done);
-        wait = wait || count == -EAGAIN;
-        if (count == -EINTR || count == -EAGAIN) {
-            continue;
-        }
-        if (count < 0) {
-            return fail(Step::read_bootstrap, static_cast<int>(-count));
-        }
-        if (count == 0) {
-            return fail(Step::read_bootstrap, Reason::end_of_file,
-                        progress(done, buffer.size()).view());
-        }
-        done += static_cast<std::size_t>(count);
-    }
-    return {};
-}
-
-/// Sends text, and a descriptor with it, if the pipe is a socket; returns how much of the text was
-/// sent. A receiver that makes no room for a descriptor gets none. sendmsg(2), unix(7).
-[[nodiscard]] inline auto send_with_descriptor(BorrowedFd pipe, std::string_view text,
-                                               BorrowedFd descriptor) noexcept -> long {
-    iovec payload{const_cast<char*>(text.data()), text.size()}; // NOLINT(*-const-cast): only read
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr header{};
-    header.msg_iov = &payload;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    cmsghdr* const part = CMSG_FIRSTHDR(&header);
-    part->cmsg_level = SOL_SOCKET;
-    part->cmsg_type = SCM_RIGHTS;
-    part->cmsg_len = CMSG_LEN(sizeof(int));
-    const int number = descriptor.get();
-    std::memcpy(CMSG_DATA(part), &number, sizeof number);
-    return call_again(SYS_sendmsg, pipe.get(), &header, MSG_NOSIGNAL);
-}
-
-/// One message of a stream; nothing is allocated before its length is checked.
-[[nodiscard]] inline auto read_message(Dialect dialect, const Deadline& deadline,
-                                       BorrowedFd pipe) noexcept -> Result<Array<std::byte>> {
-    std::array<std::byte, wire_header_size> header{};
-    Result<void> done = read_before(deadline, pipe, header);
-    if (!done) {
-        return Unexpected{done.error()};
-    }
-    const Result<std::size_t> length = check_header(dialect, header);
-    if (!length) {
-        return Unexpected{length.error()};
-    }
-    Array<std::byte> bytes{*length};
-    std::memcpy(bytes.view().data(), header.data(), header.size());
-    done = read_before(deadline, pipe, bytes.view().subspan(header.size()));
-    if (!done) {
-        return Unexpected{done.error()};
-    }
-    return bytes;
-}
-
-/// The numbers of the descriptors for the mount sources, one a mount, -1 where none is wanted. Each
-/// is taken in this process until the child has the source there, so that nothing else gets it.
-class MountNumbers {
-  public:
-    static constexpr std::size_t capacity = 4096;
-
-    /// Reads _LIBCONTAINER_MOUNT_FDS, a JSON array of integers; none if it is not set.
-    [[nodiscard]] static auto read(BorrowedFd pipe, BorrowedFd log) noexcept
-        -> Result<MountNumbers> {
-        MountNumbers numbers;
-        const char* const set = variable(name);
-        if (set == nullptr) {
-            return numbers;
-        }
-        std::string_view text{set};
-        if (text.size() < 2 || text.front() != '[' || text.back() != ']') {
-            return broken(name, "is no JSON array");
-        }
-        text.remove_prefix(1);
-        text.remove_suffix(1);
-        numbers.list_ = Array<int>{text.size() < capacity ? text.size() : capacity};
-        bool more = !trimmed(text).empty();
-        while (more) {
-            more = text.find(',') != std::string_view::npos;
-            const Result<void> done = numbers.take(trimmed(take_until(text, ',')), pipe, log);
-            if (!done) {
-                return Unexpected{done.error()};
-            }
-        }
-        return numbers;
-    }
-
-    [[nodiscard]] auto view() const noexcept -> std::span<const int> {
-        return list_.view().first(count_);
-    }
-
-  private:
-    static constexpr const char* name = "_LIBCONTAINER_MOUNT_FDS";
-
-    /// Takes the next item.
-    [[nodiscard]] auto take(std::string_view text, BorrowedFd pipe, BorrowedFd log) noexcept
-        -> Result<void> {
-        const std::size_t item = count_ + 1;
-        int number = -1;
-        if (item > capacity) {
-            return broken(name, "has more than 4096 items");
-        }
-        if (text != "-1" && !is_plain_number(text, number)) {
-            return broken(name, "item", item, "is no descriptor number");
-        }
-        if (number >= 0) {
-            if (number == pipe.get() || number == log.get()) {
-                return broken(name, "item", item, "is the init pipe or the log pipe");
-            }
-            for (const int earlier : view()) {
-                if (earlier == number) {
-                    return broken(name, "item", item, "is there twice");
-                }
-            }
-            if (call(SYS_fcntl, number, F_GETFD, 0) < 0 &&
-                call_again(SYS_dup3, pipe.get(), number, O_CLOEXEC) < 0) {
-                return broken(name, "item", item, "is past the limit of descriptors");
-            }
-        }
-        list_.view()[count_++] = number;
-        return {};
-    }
-
-    [[nodiscard]] static auto trimmed(std::string_view text) noexcept -> std::string_view {
-        while (!text.empty() && text.front() == ' ') {
-            text.remove_prefix(1);
-        }
-        while (!text.empty() && text.back() == ' ') {
-            text.remove_suffix(1);
-        }
-        return text;
-    }
-
-    Array<int> list_;
-    std::size_t count_ = 0;
-};
 
 /// One run of an embedding program's constructor.
 class Constructor {
@@ -386,6 +163,9 @@ class Constructor {
             return read_environment();
         }
         log_.write(LogLevel::debug, stage_, "=> nsexec container setup");
+        if (facts(options_.dialect).logs_affinity && log_.has(LogLevel::debug)) {
+            log_.write(LogLevel::debug, stage_, affinity_text().view());
+        }
         Result<Array<std::byte>> bytes = read_message(options_.dialect, deadline_, pipe_);
         if (!bytes) {
             return Unexpected{bytes.error()};
@@ -418,6 +198,7 @@ class Constructor {
 
     [[nodiscard]] auto join(const Plan& plan) noexcept -> Result<bool> {
         stage_ = 0;
+        log_.write(LogLevel::debug, stage_, "~> nsexec stage-0");
         if (options_.before_join != nullptr) {
             options_.before_join(plan);
         }
@@ -427,6 +208,7 @@ class Constructor {
             const Duration left = deadline_.left();
             draft.deadline = left.count() > 0 ? left : Duration::nanoseconds(1);
         }
+        mark_.put(pipe_);
         const Result<Outcome> outcome =
             run_plan(draft, {options_.loaded_later, proc_.borrow(), announce, this});
         if (!outcome) {
@@ -434,6 +216,7 @@ class Constructor {
         }
         if (outcome->pid == 0) {
             stage_ = 2;
+            log_.write(LogLevel::debug, stage_, "~> nsexec stage-2");
             proc_.reset(); // it is the host's
             if (plan.parts().console.ok()) {
                 standard_.leave();
@@ -442,6 +225,7 @@ class Constructor {
             go_.write_end.reset();
             await_go(go_.read_end);
             go_.read_end.reset();
+            mark_.remove();
             if (options_.in_child != nullptr) {
                 options_.in_child(plan);
             }
@@ -500,6 +284,7 @@ class Constructor {
     StandardNumbers standard_;
     Pipe go_;
     OwnedFd proc_;
+    BirthMark mark_;
     bool told_ = false;
 };
 
@@ -516,8 +301,10 @@ class Constructor {
 ///         nsjoin::bootstrap({.dialect = nsjoin::Dialect::runc_1_2});
 ///     }
 ///
-/// If no supervisor asks (_LIBCONTAINER_INITPIPE is not set; for Dialect::environment,
-/// _LIBCONTAINER_INITPID), it returns at once: one look at the environment, no system call.
+/// If no supervisor asks (_LIBCONTAINER_INITPIPE is not set, or empty; for Dialect::environment,
+/// _LIBCONTAINER_INITPID), it returns at once: one look at the environment, no system call. So it
+/// does in a program that got rights by its execution (getauxval(3) AT_SECURE), whoever asks: what
+/// is asked there is asked by somebody who has fewer.
 /// Else it reads the plan, joins and creates, makes a child that is the supervisor's own
 /// (CLONE_PARENT), tells its pid, and ends the process; it returns in the child, inside of all that
 /// the plan says. What fails is told on the log pipe, or on standard error where there is none, and

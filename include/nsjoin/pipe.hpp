@@ -2,6 +2,7 @@
 #ifndef NSJOIN_PIPE_HPP
 #define NSJOIN_PIPE_HPP
 
+#include <nsjoin/detail/kernel/quiet_signal.hpp>
 #include <nsjoin/fd.hpp>
 
 #include <array>
@@ -9,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <ctime>
 #include <poll.h>
 #include <span>
 #include <sys/socket.h>
@@ -86,17 +86,11 @@ template <typename Attempt>
 /// that was pending before stays so.
 [[nodiscard]] inline auto write_quietly(BorrowedFd fd, std::span<const std::byte> bytes) noexcept
     -> long {
-    constexpr KernelSignalSet sigpipe = KernelSignalSet{1} << (SIGPIPE - 1);
-    KernelSignalSet pending = 0;
-    KernelSignalSet mask = 0;
-    (void)call(SYS_rt_sigpending, &pending, sizeof pending);
-    (void)call(SYS_rt_sigprocmask, SIG_BLOCK, &sigpipe, &mask, sizeof mask);
+    const QuietSignal quiet{SIGPIPE};
     const long result = call(SYS_write, fd.get(), bytes.data(), bytes.size());
-    if (result == -EPIPE && (pending & sigpipe) == 0) {
-        const timespec at_once{};
-        (void)call_again(SYS_rt_sigtimedwait, &sigpipe, nullptr, &at_once, sizeof sigpipe);
+    if (result == -EPIPE) {
+        quiet.take();
     }
-    restore_signals(mask);
     return result;
 }
 
@@ -170,15 +164,20 @@ template <typename Attempt>
 
 namespace detail {
 
-/// One message of one byte, with room for descriptors. The byte is there because a stream socket
-/// carries no descriptor without one.
+/// One message with room for descriptors.
 class DescriptorMessage {
   public:
+    /// Of one byte, because a stream socket carries no descriptor without one.
     DescriptorMessage() noexcept {
         header_.msg_iov = &payload_;
         header_.msg_iovlen = 1;
         header_.msg_control = control_.data();
-        header_.msg_controllen = control_.size();
+        header_.msg_controllen = static_cast<Length>(control_.size());
+    }
+
+    /// Of these bytes, which are read or written.
+    DescriptorMessage(void* bytes, std::size_t size) noexcept : DescriptorMessage{} {
+        payload_ = {bytes, size};
     }
 
     DescriptorMessage(const DescriptorMessage&) = delete;
@@ -190,11 +189,11 @@ class DescriptorMessage {
     /// Precondition: 1 to max_descriptors of them.
     void put(std::span<const BorrowedFd> descriptors) noexcept {
         const std::size_t size = descriptors.size() * sizeof(int);
-        header_.msg_controllen = CMSG_SPACE(size);
+        header_.msg_controllen = static_cast<Length>(CMSG_SPACE(size));
         cmsghdr* part = CMSG_FIRSTHDR(&header_);
         part->cmsg_level = SOL_SOCKET;
         part->cmsg_type = SCM_RIGHTS;
-        part->cmsg_len = CMSG_LEN(size);
+        part->cmsg_len = static_cast<Length>(CMSG_LEN(size));
         unsigned char* to = CMSG_DATA(part);
         for (const BorrowedFd fd : descriptors) {
             const int number = fd.get();
@@ -235,6 +234,8 @@ class DescriptorMessage {
     }
 
   private:
+    using Length = decltype(msghdr::msg_controllen); // of another type in another libc
+
     // Room for what else a socket can be set to deliver with a message (credentials, a label).
     static constexpr std::size_t spare = 512;
 

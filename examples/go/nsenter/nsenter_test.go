@@ -258,22 +258,25 @@ func TestEndOfPipe(t *testing.T) {
 }
 
 func TestBadDescriptor(t *testing.T) {
-	for _, number := range []string{"x", "-1", "3x", " 3", "03", "", "99999", "99999999999999999999"} {
+	for _, number := range []string{"x", "-1", "3x", " 3", "03", "99999", "99999999999999999999"} {
 		program := supervise.Start(t, nil, supervise.Options{Environment: []string{"_LIBCONTAINER_INITPIPE=" + number}})
 		program.Ends(t, 1)
 		supervise.NoChild(t)
 	}
 }
 
-// An ordinary start.
+// An ordinary start: an empty variable asks for nothing.
 func TestNobodyAsks(t *testing.T) {
-	process, err := os.StartProcess(os.Args[0], []string{"ordinary"}, &os.ProcAttr{Env: []string{"SUPERVISE_ROLE=ordinary"}})
-	if err != nil {
-		t.Fatal(err)
+	for _, variable := range []string{"NOTHING=", "_LIBCONTAINER_INITPIPE="} {
+		process, err := os.StartProcess(os.Args[0], []string{"ordinary"},
+			&os.ProcAttr{Env: []string{"SUPERVISE_ROLE=ordinary", variable}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := process.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "exit code after "+variable, supervise.OrdinaryCode, state.ExitCode())
 	}
-	state, err := process.Wait()
-	if err != nil {
-		t.Fatal(err)
-	}
-	expect(t, "exit code", supervise.OrdinaryCode, state.ExitCode())
 }

@@ -8,6 +8,7 @@
 #include <nsjoin/pipe.hpp>
 
 #include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -116,6 +117,21 @@ inline void append_json(FixedText<Size>& line, std::string_view text) noexcept {
     }
 }
 
+/// "affinity: 0x3": the first 64 processors of which the calling thread may use some, a bit each.
+/// Empty if the kernel does not say it. sched_getaffinity(2).
+[[nodiscard]] inline auto affinity_text() noexcept -> FixedText<32> {
+    // The kernel refuses a buffer with fewer bits than it has processors: 8192 at most.
+    std::array<std::uint64_t, 128> mask{};
+    FixedText<32> text;
+    if (call(SYS_sched_getaffinity, 0, sizeof mask, mask.data()) <= 0) {
+        return text;
+    }
+    std::array<char, 16> digits{};
+    const std::to_chars_result end = std::to_chars(digits.begin(), digits.end(), mask.front(), 16);
+    return text.append("affinity: 0x")
+        .append({digits.data(), static_cast<std::size_t>(end.ptr - digits.data())});
+}
+
 /// Where an embedding program's log goes.
 class Log {
   public:
@@ -129,9 +145,14 @@ class Log {
     /// Not open if there is none.
     [[nodiscard]] auto pipe() const noexcept -> BorrowedFd { return pipe_; }
 
+    /// Whether lines of that level are written.
+    [[nodiscard]] auto has(LogLevel level) const noexcept -> bool {
+        return pipe_.ok() && static_cast<int>(level) <= level_;
+    }
+
     /// A line of JSON with level and text. That it is not written, or not whole, is ignored.
     void write(LogLevel level, int stage, std::string_view text) const noexcept {
-        if (!pipe_.ok() || static_cast<int>(level) > level_) {
+        if (!has(level)) {
             return;
         }
         FixedText<6 * 768 + 128> line;

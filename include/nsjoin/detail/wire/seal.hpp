@@ -2,11 +2,15 @@
 #ifndef NSJOIN_DETAIL_WIRE_SEAL_HPP
 #define NSJOIN_DETAIL_WIRE_SEAL_HPP
 
-#include <nsjoin/bootstrap.hpp>
 #include <nsjoin/detail/files.hpp>
+#include <nsjoin/detail/kernel/pages.hpp>
+#include <nsjoin/detail/kernel/quiet_signal.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
 
 #include <array>
 #include <cerrno>
+#include <climits>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -105,7 +109,7 @@ struct MountAttributes {
         return false;
     }
     constexpr std::string_view ending = " (deleted)";
-    std::array<char, path_capacity + ending.size() + 1> text{};
+    std::array<char, PATH_MAX + ending.size()> text{};
     const long length = call(SYS_readlinkat, proc.get(), link, text.data(), text.size());
     const std::string_view path{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
     return path.size() > ending.size() && after(path, path.size() - ending.size()) == ending;
@@ -197,10 +201,14 @@ struct MountAttributes {
     if (::fstat(from.get(), &about) != 0) {
         return -errno;
     }
+    const QuietSignal quiet{SIGXFSZ}; // of RLIMIT_FSIZE, which counts for a copy in memory too
     auto left = static_cast<std::size_t>(about.st_size);
     long offset = 0; // the file's own is past what an earlier copy took
     while (left != 0) {
         const long sent = call_again(SYS_sendfile, to.get(), from.get(), &offset, left);
+        if (sent == -EFBIG) {
+            quiet.take();
+        }
         if (sent <= 0) {
             return sent == 0 ? -EIO : sent;
         }

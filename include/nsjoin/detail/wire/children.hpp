@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_WIRE_CHILDREN_HPP
+#define NSJOIN_DETAIL_WIRE_CHILDREN_HPP
+
+#include <nsjoin/bootstrap/message.hpp>
+#include <nsjoin/detail/files.hpp>
+#include <nsjoin/detail/wire/birth_mark.hpp>
+#include <nsjoin/pid_fd.hpp>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <dirent.h>
+#include <poll.h>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+// Which of a supervisor's children are those of the program that it started. A child that it has is
+// not its own to end or to wait for: it may be another library's, or one whose parent has ended.
+
+namespace nsjoin::detail {
+
+/// The children of the calling thread, as far as the kernel shows them (CONFIG_PROC_CHILDREN), by
+/// their numbers in that /proc.
+[[nodiscard]] inline auto thread_children(BorrowedFd proc) -> std::vector<pid_t> {
+    std::vector<pid_t> children;
+    const OwnedFd file{static_cast<int>(open_at(proc.get(), "thread-self/children", O_RDONLY))};
+    std::string text;
+    std::array<char, 4096> part{};
+    long count = 0;
+    while (file.ok() && (count = call_again(SYS_read, file.get(), part.data(), part.size())) > 0) {
+        text.append(part.data(), static_cast<std::size_t>(count));
+    }
+    std::string_view rest = text;
+    while (!rest.empty()) {
+        pid_t pid = 0;
+        if (parse_number(take_until(rest, ' '), pid)) {
+            children.push_back(pid);
+        }
+    }
+    return children;
+}
+
+/// Whether the process has the socket open, as far as the caller may look.
+[[nodiscard]] inline auto holds_socket(BorrowedFd proc, pid_t pid, ino_t socket) -> bool {
+    const std::string wanted = "socket:[" + std::to_string(socket) + "]";
+    const SmallPath path = SmallPath{""}.append(pid).append("/fd");
+    const long opened = open_at(proc.get(), path.c_str(), O_RDONLY | O_DIRECTORY);
+    DIR* const directory = opened < 0 ? nullptr : ::fdopendir(static_cast<int>(opened));
+    bool found = false;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a stream of its own
+    while (const dirent* entry = directory != nullptr ? ::readdir(directory) : nullptr) {
+        std::array<char, 64> link{};
+        const ssize_t length =
+            ::readlinkat(::dirfd(directory), &entry->d_name[0], link.data(), link.size() - 1);
+        found = found || (length > 0 && wanted == link.data());
+    }
+    if (directory != nullptr) {
+        (void)::closedir(directory);
+    }
+    return found;
+}
+
+/// Ends a process that is proven the caller's own, and waits for it; whether that is done. One that
+/// the caller has no right to end (a set-user-ID program, say) has a second to end by itself.
+inline auto end_own(const PidFd& process) noexcept -> bool {
+    const bool ends = process.send_signal(SIGKILL).has_value();
+    return process.wait(ends ? PidFd::forever : Duration::seconds(1)).has_value();
+}
+
+/// Ends the processes that a program, which has ended, made as children of the calling thread
+/// without telling of them. One that lives has the program's socket, one that has ended the mark of
+/// its birth. Any other is somebody else's, and stays as it is.
+inline void end_untold(ino_t socket) {
+    // In another /proc the numbers are others.
+    const auto proc = open_own_proc(::getpid());
+    // The kernel may skip one when its neighbour is waited for meanwhile.
+    for (bool again = proc.has_value(); again;) {
+        again = false;
+        for (const pid_t pid : thread_children(*proc)) {
+            const auto child = PidFd::open(pid);
+            if (child && (has_birth_mark(*proc, pid, socket) || holds_socket(*proc, pid, socket))) {
+                again = end_own(*child) || again;
+            }
+        }
+    }
+}
+
+/// Those that the calling thread has now; none where /proc does not show it.
+[[nodiscard]] inline auto thread_children() -> std::vector<pid_t> {
+    const auto proc = open_own_proc(::getpid());
+    return proc ? thread_children(*proc) : std::vector<pid_t>{};
+}
+
+[[nodiscard]] inline auto is_among(const std::vector<pid_t>& pids, pid_t pid) noexcept -> bool {
+    for (const pid_t each : pids) {
+        if (each == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Pins a process that is the caller's child, and none of those `before`: what a message names may
+/// be anybody's. `told` is the pidfd that came with the pid, if there was one. One that has ended
+/// is nobody's to be harmed: it was the caller's, who has its children reaped as they end.
+[[nodiscard]] inline auto open_child(pid_t pid, OwnedFd told,
+                                     const std::vector<pid_t>& before) noexcept -> Result<PidFd> {
+    auto child = told.ok() ? Result<PidFd>{PidFd{std::move(told), pid}} : PidFd::open(pid);
+    if (!child) {
+        return child;
+    }
+    siginfo_t info{};
+    const long is_child = call(SYS_waitid, p_pidfd, child->fd().get(), &info,
+                               WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
+    pollfd entry{child->fd().get(), POLLIN, 0};
+    const timespec at_once{};
+    if (is_among(before, pid)) {
+        return broken("reply", "names a process that was there before");
+    }
+    if (is_child < 0 &&
+        (is_child != -ECHILD || call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) != 1)) {
+        return broken("reply", "names a process that is no child of the supervisor");
+    }
+    return child;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_WIRE_CHILDREN_HPP
