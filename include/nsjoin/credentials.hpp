@@ -2,14 +2,20 @@
 #ifndef NSJOIN_CREDENTIALS_HPP
 #define NSJOIN_CREDENTIALS_HPP
 
+#include <nsjoin/detail/files.hpp>
 #include <nsjoin/fd.hpp>
 
 #include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <sys/mman.h>
 #include <utility>
 
@@ -137,9 +143,56 @@ namespace detail {
     return Unexpected{Error{step, Reason::bad_value, 0, subject}};
 }
 
-/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID.
-[[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false) noexcept
+/// Whether the calling thread's user namespace denies setgroups(2): by what /proc says, as a
+/// seccomp filter may have answered the call. user_namespaces(7). `proc`: the kernel's, verified,
+/// from before a mount namespace was joined, whose own may show anything; none: what is at /proc,
+/// once it is verified. Needs no right. Errors: not_procfs; those of open(2) and read(2).
+[[nodiscard]] inline auto setgroups_is_denied(BorrowedFd proc) noexcept -> Result<bool> {
+    constexpr const char* name = "thread-self/setgroups";
+    OwnedFd opened;
+    if (!proc.ok()) {
+        auto here = open_proc();
+        if (!here) {
+            return Unexpected{here.error()};
+        }
+        opened = *std::move(here);
+        proc = opened;
+    }
+    const auto file = open_owned(Step::set_groups, proc.get(), name, O_RDONLY);
+    if (!file) {
+        return Unexpected{file.error()};
+    }
+    if (!lies_on(*file, proc_super_magic)) {
+        return fail(Step::set_groups, Reason::not_procfs, name);
+    }
+    std::array<char, 8> text{};
+    const long length = call_again(SYS_read, file->get(), text.data(), text.size());
+    if (length < 0) {
+        return fail(Step::set_groups, static_cast<int>(-length), name);
+    }
+    return std::string_view{text.data(), static_cast<std::size_t>(length)} == "deny\n";
+}
+
+/// Why setgroups(2) was refused (EPERM) to a process that has CAP_SETGID; nothing if that is not
+/// against the policy.
+[[nodiscard]] inline auto judge_refused_groups(const Groups& groups, BorrowedFd proc) noexcept
     -> Result<void> {
+    const Result<bool> denied = setgroups_is_denied(proc);
+    if (!denied) {
+        Error error = denied.error();
+        error.step = Step::set_groups;
+        return Unexpected{error};
+    }
+    if (!*denied) {
+        return fail(Step::set_groups, EPERM, "the user namespace does not deny it");
+    }
+    return groups.dropped() ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
+}
+
+/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID. `proc`: as for
+/// setgroups_is_denied().
+[[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false,
+                                     BorrowedFd proc = {}) noexcept -> Result<void> {
     if (groups.kept()) {
         return {};
     }
@@ -150,9 +203,8 @@ namespace detail {
     if (result == 0) {
         return {};
     }
-    // With CAP_SETGID, the kernel refuses only where setgroups is denied. user_namespaces(7).
     if (result == -EPERM && (entitled || has_capability(cap_setgid))) {
-        return groups.dropped() ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
+        return judge_refused_groups(groups, proc);
     }
     if (result == -EINVAL && !groups.ids().empty()) {
         return id_error(Step::set_groups, result, "one of the groups, the first is gid ",
@@ -225,15 +277,26 @@ namespace detail {
     return same ? Result<void>{} : groups_differ();
 }
 
-/// Compares the groups with what they should be.
-[[nodiscard]] inline auto verify_groups(const Groups& wanted) noexcept -> Result<void> {
+/// Compares the groups with what they should be. `proc`: as for setgroups_is_denied().
+[[nodiscard]] inline auto verify_groups(const Groups& wanted, BorrowedFd proc = {}) noexcept
+    -> Result<void> {
     if (!wanted.ids().empty()) {
         return verify_list(wanted.ids());
     }
-    // Dropped ones may stay where setgroups is denied.
-    const bool same = wanted.kept() || call(SYS_getgroups, 0, nullptr) == 0 ||
-                      (wanted.dropped() && call(SYS_setgroups, 0, nullptr) == -EPERM);
-    return same ? Result<void>{} : groups_differ();
+    if (wanted.kept() || call(SYS_getgroups, 0, nullptr) == 0) {
+        return {};
+    }
+    if (!wanted.dropped()) {
+        return groups_differ();
+    }
+    // They may stay where setgroups is denied.
+    const Result<bool> denied = setgroups_is_denied(proc);
+    if (!denied) {
+        Error error = denied.error();
+        error.step = Step::verify_ids;
+        return Unexpected{error};
+    }
+    return *denied ? Result<void>{} : groups_differ();
 }
 
 /// Compares what the kernel says the ids are, real, effective and saved, with what they should be.
@@ -250,7 +313,9 @@ namespace detail {
     return {};
 }
 
-[[nodiscard]] inline auto verify_ids(const Credentials& wanted) noexcept -> Result<void> {
+/// `proc`: as for setgroups_is_denied().
+[[nodiscard]] inline auto verify_ids(const Credentials& wanted, BorrowedFd proc = {}) noexcept
+    -> Result<void> {
     Result<void> same;
     if (wanted.gid) {
         same = verify_id(SYS_getresgid, "gid ", *wanted.gid);
@@ -258,17 +323,19 @@ namespace detail {
     if (same && wanted.uid) {
         same = verify_id(SYS_getresuid, "uid ", *wanted.uid);
     }
-    return same ? verify_groups(wanted.groups) : same;
+    return same ? verify_groups(wanted.groups, proc) : same;
 }
 
-/// become() of 0:0 without groups, in a user namespace that has just been joined: there, only what
-/// the namespace denies can be in the way of dropping the groups.
-[[nodiscard]] inline auto become_root_inside() noexcept -> Result<void> {
-    (void)call(SYS_setgroups, 0, nullptr);
-    Result<void> done = set_gid(0);
+/// become() of 0:0 without groups, in a user namespace that has just been joined, where the process
+/// has all rights. `proc`: as for setgroups_is_denied().
+[[nodiscard]] inline auto become_root_inside(BorrowedFd proc = {}) noexcept -> Result<void> {
+    const Groups none;
+    Result<void> done = set_groups(none, true, proc);
+    done = done ? set_gid(0) : done;
     done = done ? set_uid(0) : done;
     done = done ? verify_id(SYS_getresgid, "gid ", 0) : done;
-    return done ? verify_id(SYS_getresuid, "uid ", 0) : done;
+    done = done ? verify_id(SYS_getresuid, "uid ", 0) : done;
+    return done ? verify_groups(none, proc) : done;
 }
 
 } // namespace detail
@@ -277,7 +344,8 @@ namespace detail {
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
 /// thread (the libc's wrappers would signal the others); async-signal-safe.
 /// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; bad_value
-/// for more groups than a process can have; ids_differ; EPERM.
+/// for more groups than a process can have; ids_differ; EPERM, also where a seccomp filter refuses
+/// setgroups and the user namespace does not; not_procfs, if /proc can't say whether it does.
 [[nodiscard]] inline auto become(const Credentials& credentials) noexcept -> Result<void> {
     Result<void> done = detail::set_groups(credentials.groups);
     if (done && credentials.gid) {

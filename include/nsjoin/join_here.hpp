@@ -306,6 +306,9 @@ namespace detail {
     if (const long cleared = call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); cleared < 0) {
         return fail(Step::clear_dumpable, static_cast<int>(-cleared), subject.view());
     }
+    // From before the join: the target's may show anything.
+    const Result<OwnedFd> proc =
+        kinds.contains(Kind::user) ? open_proc() : Result<OwnedFd>{OwnedFd{}};
     long result = call(SYS_setns, target.fd().get(), kinds.clone_flags());
     if (result == -EINVAL && kinds.contains(Kind::user) && shares_user(target)) {
         kinds = kinds - Kind::user;
@@ -319,7 +322,8 @@ namespace detail {
         error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
         return Unexpected{error};
     }
-    return kinds.contains(Kind::user) ? become_root_inside() : Result<void>{};
+    return kinds.contains(Kind::user) ? become_root_inside(proc ? proc->borrow() : BorrowedFd{})
+                                      : Result<void>{};
 }
 
 } // namespace detail
