@@ -2,7 +2,7 @@
 #ifndef NSJOIN_CREDENTIALS_HPP
 #define NSJOIN_CREDENTIALS_HPP
 
-#include <nsjoin/detail/files.hpp>
+#include <nsjoin/detail/kernel/proc.hpp>
 #include <nsjoin/fd.hpp>
 
 #include <array>
@@ -143,50 +143,37 @@ namespace detail {
     return Unexpected{Error{step, Reason::bad_value, 0, subject}};
 }
 
-/// Whether the calling thread's user namespace denies setgroups(2): by what /proc says, as a
-/// seccomp filter may have answered the call. user_namespaces(7). `proc`: the kernel's, verified,
-/// from before a mount namespace was joined, whose own may show anything; none: what is at /proc,
-/// once it is verified. Needs no right. Errors: not_procfs; those of open(2) and read(2).
-[[nodiscard]] inline auto setgroups_is_denied(BorrowedFd proc) noexcept -> Result<bool> {
-    constexpr const char* name = "thread-self/setgroups";
-    OwnedFd opened;
-    if (!proc.ok()) {
-        auto here = open_proc();
-        if (!here) {
-            return Unexpected{here.error()};
-        }
-        opened = *std::move(here);
-        proc = opened;
+/// Whether the calling thread's user namespace denies setgroups(2). `proc`: /proc from before a
+/// mount namespace was joined, whose own may show anything; none: what is at /proc. Errors, as of
+/// `step`: not_procfs; those of open(2) and read(2).
+[[nodiscard]] inline auto setgroups_is_denied(Step step, BorrowedFd proc) noexcept -> Result<bool> {
+    const long here = proc.ok() ? -1 : open_proc_directory();
+    const OwnedFd opened{here < 0 ? -1 : static_cast<int>(here)};
+    if (!proc.ok() && !opened.ok()) {
+        return fail(step, static_cast<int>(-here), "/proc");
     }
-    const auto file = open_owned(Step::set_groups, proc.get(), name, O_RDONLY);
-    if (!file) {
-        return Unexpected{file.error()};
+    const long denied = proc_denies_setgroups(proc.ok() ? proc.get() : opened.get());
+    if (denied == -ENODEV) {
+        return fail(step, Reason::not_procfs, "/proc");
     }
-    if (!lies_on(*file, proc_super_magic)) {
-        return fail(Step::set_groups, Reason::not_procfs, name);
+    if (denied < 0) {
+        return fail(step, static_cast<int>(-denied), "/proc/thread-self/setgroups");
     }
-    std::array<char, 8> text{};
-    const long length = call_again(SYS_read, file->get(), text.data(), text.size());
-    if (length < 0) {
-        return fail(Step::set_groups, static_cast<int>(-length), name);
-    }
-    return std::string_view{text.data(), static_cast<std::size_t>(length)} == "deny\n";
+    return denied == 1;
 }
 
-/// Why setgroups(2) was refused (EPERM) to a process that has CAP_SETGID; nothing if that is not
-/// against the policy.
-[[nodiscard]] inline auto judge_refused_groups(const Groups& groups, BorrowedFd proc) noexcept
+/// What is to be done where setgroups(2) was refused (EPERM) to a process that has CAP_SETGID: if
+/// the user namespace denies it, groups that are to be dropped may stay. `proc`: as above.
+[[nodiscard]] inline auto judge_refused_groups(bool dropped, BorrowedFd proc) noexcept
     -> Result<void> {
-    const Result<bool> denied = setgroups_is_denied(proc);
+    const Result<bool> denied = setgroups_is_denied(Step::set_groups, proc);
     if (!denied) {
-        Error error = denied.error();
-        error.step = Step::set_groups;
-        return Unexpected{error};
+        return Unexpected{denied.error()};
     }
     if (!*denied) {
         return fail(Step::set_groups, EPERM, "the user namespace does not deny it");
     }
-    return groups.dropped() ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
+    return dropped ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
 }
 
 /// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID. `proc`: as for
@@ -204,7 +191,7 @@ namespace detail {
         return {};
     }
     if (result == -EPERM && (entitled || has_capability(cap_setgid))) {
-        return judge_refused_groups(groups, proc);
+        return judge_refused_groups(groups.dropped(), proc);
     }
     if (result == -EINVAL && !groups.ids().empty()) {
         return id_error(Step::set_groups, result, "one of the groups, the first is gid ",
@@ -290,11 +277,9 @@ namespace detail {
         return groups_differ();
     }
     // They may stay where setgroups is denied.
-    const Result<bool> denied = setgroups_is_denied(proc);
+    const Result<bool> denied = setgroups_is_denied(Step::verify_ids, proc);
     if (!denied) {
-        Error error = denied.error();
-        error.step = Step::verify_ids;
-        return Unexpected{error};
+        return Unexpected{denied.error()};
     }
     return *denied ? Result<void>{} : groups_differ();
 }
@@ -329,13 +314,19 @@ namespace detail {
 /// become() of 0:0 without groups, in a user namespace that has just been joined, where the process
 /// has all rights. `proc`: as for setgroups_is_denied().
 [[nodiscard]] inline auto become_root_inside(BorrowedFd proc = {}) noexcept -> Result<void> {
-    const Groups none;
-    Result<void> done = set_groups(none, true, proc);
+    const long dropped = call(SYS_setgroups, 0, nullptr);
+    Result<void> done;
+    if (dropped == -EPERM) {
+        done = judge_refused_groups(true, proc);
+    } else if (dropped != 0) {
+        done = fail(Step::set_groups, static_cast<int>(-dropped));
+    } else if (call(SYS_getgroups, 0, nullptr) != 0) {
+        done = groups_differ();
+    }
     done = done ? set_gid(0) : done;
     done = done ? set_uid(0) : done;
     done = done ? verify_id(SYS_getresgid, "gid ", 0) : done;
-    done = done ? verify_id(SYS_getresuid, "uid ", 0) : done;
-    return done ? verify_groups(none, proc) : done;
+    return done ? verify_id(SYS_getresuid, "uid ", 0) : done;
 }
 
 } // namespace detail

@@ -307,8 +307,8 @@ namespace detail {
         return fail(Step::clear_dumpable, static_cast<int>(-cleared), subject.view());
     }
     // From before the join: the target's may show anything.
-    const Result<OwnedFd> proc =
-        kinds.contains(Kind::user) ? open_proc() : Result<OwnedFd>{OwnedFd{}};
+    const long directory = kinds.contains(Kind::user) ? open_proc_directory() : -1;
+    const OwnedFd proc{directory < 0 ? -1 : static_cast<int>(directory)};
     long result = call(SYS_setns, target.fd().get(), kinds.clone_flags());
     if (result == -EINVAL && kinds.contains(Kind::user) && shares_user(target)) {
         kinds = kinds - Kind::user;
@@ -322,8 +322,7 @@ namespace detail {
         error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
         return Unexpected{error};
     }
-    return kinds.contains(Kind::user) ? become_root_inside(proc ? proc->borrow() : BorrowedFd{})
-                                      : Result<void>{};
+    return kinds.contains(Kind::user) ? become_root_inside(proc) : Result<void>{};
 }
 
 } // namespace detail

@@ -2,15 +2,12 @@
 #ifndef NSJOIN_DETAIL_KERNEL_CLONE_HPP
 #define NSJOIN_DETAIL_KERNEL_CLONE_HPP
 
+#include <nsjoin/detail/kernel/proc.hpp>
 #include <nsjoin/detail/kernel/syscall.hpp>
 
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 namespace nsjoin::detail {
 
@@ -19,48 +16,6 @@ inline constexpr bool has_vfork = true;
 #else
 inline constexpr bool has_vfork = false;
 #endif
-
-/// Whether the open file is on the kernel's proc file system.
-[[nodiscard]] inline auto lies_on_proc(int fd) noexcept -> bool {
-    struct statfs facts {};
-
-    return call_again(SYS_fstatfs, fd, &facts) == 0 &&
-           static_cast<std::uint64_t>(facts.f_type) == proc_super_magic;
-}
-
-/// Whether that link in /proc, which is called "self", names the calling process.
-[[nodiscard]] inline auto names_this_process(int proc) noexcept -> bool {
-    std::array<char, 16> text{};
-    const long length = call(SYS_readlinkat, proc, "self", text.data(), text.size());
-    long pid = 0;
-    for (long i = 0; i < length; ++i) {
-        pid = 10 * pid + (text[static_cast<std::size_t>(i)] - '0');
-    }
-    return length > 0 && pid == call(SYS_getpid);
-}
-
-/// How many threads /proc says that the process has, or 0 where it can't be believed.
-[[nodiscard]] inline auto threads_in_proc() noexcept -> std::uint64_t {
-    const long proc = open_at(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY);
-    if (proc < 0) {
-        return 0;
-    }
-    std::uint64_t threads = 0;
-    const long tasks = open_at(static_cast<int>(proc), "self/task", O_PATH | O_DIRECTORY);
-    if (tasks >= 0) {
-        struct stat facts {};
-
-        // A link a thread, beside the two that every directory has.
-        if (lies_on_proc(static_cast<int>(proc)) && names_this_process(static_cast<int>(proc)) &&
-            lies_on_proc(static_cast<int>(tasks)) &&
-            ::fstat(static_cast<int>(tasks), &facts) == 0 && facts.st_nlink > 2) {
-            threads = facts.st_nlink - 2;
-        }
-        close_once(static_cast<int>(tasks));
-    }
-    close_once(static_cast<int>(proc));
-    return threads;
-}
 
 /// Whether the process has several threads, or may have: unshare(2) refuses CLONE_THREAD then
 /// (EINVAL), and else does nothing for it. Where a filter answers in its place, /proc is asked;
