@@ -487,7 +487,7 @@ TEST_CASE("values that are only moved, that are const, and that take lists of th
     CHECK(*other->owned == 7);
     const MoveOnly taken = *std::move(other);
     CHECK(*taken.owned == 7);
-    CHECK(other->owned == nullptr);
+    CHECK(other->owned == nullptr); // NOLINT(bugprone-use-after-move): it still holds a value
     CHECK(*Result<std::unique_ptr<int>>{std::make_unique<int>(5)}.transform(
               [](std::unique_ptr<int> owned) { return *owned; }) == 5);
     const Result<const std::string> fixed{"fixed"};
@@ -566,6 +566,8 @@ struct UnexpectedOf {
     Error held;
 };
 
+// NOLINTBEGIN(*-identifier-naming,*-explicit-*): as in the standard library
+
 /// As much of std::expected<T, Error> as tells one: for libraries that have none.
 template <typename T>
 class ExpectedOf {
@@ -574,9 +576,9 @@ class ExpectedOf {
     using error_type = Error;
     using unexpected_type = UnexpectedOf;
 
-    ExpectedOf(T value) : value_{std::move(value)} {} // NOLINT(*-explicit-*)
+    ExpectedOf(T value) : value_{std::move(value)} {}
 
-    ExpectedOf(UnexpectedOf why) : error_{why.held}, holds_{false} {} // NOLINT(*-explicit-*)
+    ExpectedOf(UnexpectedOf why) : error_{why.held}, holds_{false} {}
 
     [[nodiscard]] auto has_value() const -> bool { return holds_; }
 
@@ -599,7 +601,7 @@ class ExpectedOf<void> {
 
     ExpectedOf() = default;
 
-    ExpectedOf(UnexpectedOf why) : error_{why.held}, holds_{false} {} // NOLINT(*-explicit-*)
+    ExpectedOf(UnexpectedOf why) : error_{why.held}, holds_{false} {}
 
     [[nodiscard]] auto has_value() const -> bool { return holds_; }
 
@@ -609,6 +611,8 @@ class ExpectedOf<void> {
     Error error_;
     bool holds_ = true;
 };
+
+// NOLINTEND(*-identifier-naming,*-explicit-*)
 
 /// There and back, with values and errors. `Expected` is a template of the value's type.
 template <template <typename> typename Expected>

@@ -38,6 +38,9 @@ template <typename Next>
 
 } // namespace detail
 
+// Names and conversions as std::expected has them.
+// NOLINTBEGIN(*-union-access,*-explicit-*,*-forwarding-reference*,*-exception-escape,*-identifier-naming)
+
 /// What a function that can fail returns: a value, or the Error that tells why there is none. It
 /// has the shape and the names of std::expected<T, Error> of C++23, and converts to and from that
 /// where the library has it; of its exceptions it has none: a broken precondition ends the program
@@ -66,34 +69,29 @@ class [[nodiscard]] Result {
 
     requires(!detail::is_result<std::remove_cvref_t<U>> &&
              !std::is_same_v<std::remove_cvref_t<U>, Unexpected> &&
-             !detail::ExpectedOf<std::remove_cvref_t<U>, T> && std::is_constructible_v<T, U>)
-        // NOLINTNEXTLINE(google-explicit-constructor,*-forwarding-reference*,hicpp-explicit-conversions)
-        constexpr explicit(!std::is_convertible_v<U, T>)
-            Result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U>)
+             !detail::ExpectedOf<std::remove_cvref_t<U>, T> &&
+             std::is_constructible_v<T, U>) constexpr explicit(!std::is_convertible_v<U, T>)
+        Result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U>)
         : held_{detail::HoldsValue{}, std::forward<U>(value)} {}
 
     /// An error.
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): as std::expected
     constexpr Result(const Unexpected& unexpected) noexcept
         : held_{detail::HoldsError{}, unexpected.error()} {}
 
     /// From std::expected<T, Error>.
     template <detail::ExpectedOf<T> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     constexpr Result(Expected expected)
         : Result{expected.has_value() ? Result{std::move(*expected)}
                                       : Result{Unexpected{expected.error()}}} {}
 
     /// To std::expected<T, Error>.
     template <detail::ExpectedOf<T> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     [[nodiscard]] constexpr operator Expected() const& {
         return held_.holds ? Expected{held_.value}
                            : Expected{typename Expected::unexpected_type{held_.error}};
     }
 
     template <detail::ExpectedOf<T> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     [[nodiscard]] constexpr operator Expected() && {
         return held_.holds ? Expected{std::move(held_.value)}
                            : Expected{typename Expected::unexpected_type{held_.error}};
@@ -225,7 +223,7 @@ class [[nodiscard]] Result {
 
     requires(!detail::is_result<U> && !std::is_same_v<U, Unexpected>)
         [[nodiscard]] friend constexpr auto
-        operator==(const Result& a, const U& value) -> bool {
+        operator==(const Result& a, const U& value) -> bool { // NOLINT(misc-no-recursion)
         return a.held_.holds && static_cast<bool>(a.held_.value == value);
     }
 
@@ -278,19 +276,16 @@ class [[nodiscard]] Result<void> {
     constexpr Result() noexcept = default;
 
     /// It did not.
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): as std::expected
     constexpr Result(const Unexpected& unexpected) noexcept
         : error_{unexpected.error()}, holds_{false} {}
 
     /// From std::expected<void, Error>.
     template <detail::ExpectedOf<void> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     constexpr Result(const Expected& expected)
         : error_{expected.has_value() ? Error{} : expected.error()}, holds_{expected.has_value()} {}
 
     /// To std::expected<void, Error>.
     template <detail::ExpectedOf<void> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     [[nodiscard]] constexpr operator Expected() const {
         return holds_ ? Expected{} : Expected{typename Expected::unexpected_type{error_}};
     }
@@ -368,6 +363,8 @@ class [[nodiscard]] Result<void> {
     Error error_;
     bool holds_ = true;
 };
+
+// NOLINTEND(*-union-access,*-explicit-*,*-forwarding-reference*,*-exception-escape,*-identifier-naming)
 
 namespace detail {
 

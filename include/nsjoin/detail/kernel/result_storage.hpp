@@ -50,6 +50,9 @@ constexpr auto apply(F&& f, Value&& value) -> decltype(auto) {
     }
 }
 
+// `holds` says which member is active; moves are noexcept where T's are; assign() is for all.
+// NOLINTBEGIN(*-union-access,*-noexcept-move*,*-exception-escape,cert-oop54-cpp)
+
 struct HoldsValue {};
 
 struct HoldsError {};
@@ -60,7 +63,7 @@ struct ResultUnion {
     template <typename... Args>
     constexpr explicit ResultUnion(HoldsValue /*tag*/, Args&&... args) noexcept(
         std::is_nothrow_constructible_v<T, Args...>)
-        : value(std::forward<Args>(args)...), holds{true} {}
+        : value(std::forward<Args>(args)...) {}
 
     constexpr ResultUnion(HoldsError /*tag*/, const Error& why) noexcept
         : error{why}, holds{false} {}
@@ -70,7 +73,7 @@ struct ResultUnion {
         Error error;
     };
 
-    bool holds;
+    bool holds = true;
 };
 
 template <typename T>
@@ -78,7 +81,7 @@ struct ResultUnion<T, false> {
     template <typename... Args>
     constexpr explicit ResultUnion(HoldsValue /*tag*/, Args&&... args) noexcept(
         std::is_nothrow_constructible_v<T, Args...>)
-        : value(std::forward<Args>(args)...), holds{true} {}
+        : value(std::forward<Args>(args)...) {}
 
     constexpr ResultUnion(HoldsError /*tag*/, const Error& why) noexcept
         : error{why}, holds{false} {}
@@ -99,7 +102,7 @@ struct ResultUnion<T, false> {
         Error error;
     };
 
-    bool holds;
+    bool holds = true;
 };
 
 /// Puts the error back, if what is constructed in its place throws.
@@ -146,7 +149,6 @@ struct ResultStorage<T, false> : ResultUnion<T> {
         construct(other);
     }
 
-    // NOLINTNEXTLINE(*-noexcept-move*): as T's
     constexpr ResultStorage(ResultStorage&& other) noexcept(
         std::is_nothrow_move_constructible_v<T>) requires std::is_move_constructible_v<T>
         : ResultUnion<T>{HoldsError{}, Error{}} {
@@ -160,7 +162,6 @@ struct ResultStorage<T, false> : ResultUnion<T> {
         return *this;
     }
 
-    // NOLINTNEXTLINE(*-noexcept-move*): as T's
     constexpr auto operator=(ResultStorage&& other) noexcept(
         std::is_nothrow_move_constructible_v<T>&& std::is_nothrow_move_assignable_v<T>)
         -> ResultStorage& requires MoveAssigned<T> {
@@ -219,6 +220,8 @@ constexpr void check_transform() noexcept {
                   "nsjoin: transform() takes a function that returns a value: for one that returns "
                   "a Result there is and_then()");
 }
+
+// NOLINTEND(*-union-access,*-noexcept-move*,*-exception-escape,cert-oop54-cpp)
 
 } // namespace detail
 
