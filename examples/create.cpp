@@ -12,10 +12,17 @@
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <grp.h>
+#include <optional>
 #include <string>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -42,7 +49,8 @@ The user namespace; each of these but the last two implies --user:
                                       from 0 on), subids (the same, unchanged), all (every one)
   --map-groups INSIDE:OUTSIDE:COUNT   a block of gids; also auto, subids, all
   --map-auto, --map-subids            both: auto, or subids
-  --owner UID:GID                     whom the namespace belongs to (util-linux 2.42)
+  --owner UID:GID                     whom the namespace belongs to; the command has these ids, and
+                                      no other groups (util-linux 2.42)
   --setgroups allow|deny              whether groups can be changed in it
   --keep-caps                         the command keeps the capabilities in it
 
@@ -98,11 +106,10 @@ pinned. --user=FILE works too, as in util-linux 2.42.
                                options.boottime ? *options.boottime : now.boottime};
 }
 
-[[nodiscard]] auto make_draft(const Options& options, const std::optional<nsjoin::NewUser>& maps)
-    -> nsjoin::Draft {
+[[nodiscard]] auto make_draft(const Options& options) -> nsjoin::Draft {
     nsjoin::Draft draft;
     draft.created = options.fork ? options.created : options.created - Kind::pid;
-    draft.maps = maps;
+    draft.maps = examples::plan_ids(options);
     draft.time_offsets = offsets(options);
     // The child has privileged work to do before it takes its ids; and unshare(1), too, leaves the
     // inheritable capabilities as they are.
@@ -118,7 +125,7 @@ void explain_rest(const Options& options) {
     };
     std::puts("what create does beside that:");
     if (options.owner) {
-        say("caller: has the effective ids of the owner while the child is made: ",
+        say("caller: has the ids of the owner, and no groups, while the child is made: ",
             std::to_string(options.owner->uid) + ":" + std::to_string(options.owner->gid));
     }
     if (options.created.contains(Kind::pid) && !options.fork) {
@@ -158,11 +165,47 @@ void explain_rest(const Options& options) {
 
 // ── The run ─────────────────────────────────────────────────────────────────────────────────────
 
-/// Takes the effective ids of the owner that a new user namespace is to have. The kernel notes
-/// whoever makes it, and takes the effective capabilities from whoever leaves uid 0, so these are
-/// raised again: the maps have to be written.
+/// The ids of the calling process, to come back to.
+class CallerIds {
+  public:
+    CallerIds() : groups_(static_cast<std::size_t>(std::max(0, getgroups(0, nullptr)))) {
+        if (getresuid(&uid_.real, &uid_.effective, &uid_.saved) != 0 ||
+            getresgid(&gid_.real, &gid_.effective, &gid_.saved) != 0 ||
+            getgroups(static_cast<int>(groups_.size()), groups_.data()) !=
+                static_cast<int>(groups_.size())) {
+            examples::die(examples::describe("read the caller's ids", "", errno));
+        }
+    }
+
+    void take_back() const {
+        if (setresuid(uid_.real, uid_.effective, uid_.saved) != 0 ||
+            setresgid(gid_.real, gid_.effective, gid_.saved) != 0 ||
+            setgroups(groups_.size(), groups_.data()) != 0 ||
+            prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) {
+            examples::die(examples::describe("take the caller's ids back", "", errno));
+        }
+    }
+
+  private:
+    struct Ids {
+        unsigned real = 0;
+        unsigned effective = 0;
+        unsigned saved = 0;
+    };
+
+    Ids uid_;
+    Ids gid_;
+    std::vector<gid_t> groups_;
+};
+
+/// Takes the ids of the owner that a new user namespace is to have, all of them, and no groups. The
+/// kernel notes whoever makes it, and the child has those ids for good: inside, the maps need not
+/// have them, so that it could not take them there. The capabilities are kept, for the maps have to
+/// be written, and the ids to be taken back.
 void take_owner(const examples::Owner& owner) {
-    if (setresgid(-1U, owner.gid, -1U) != 0 || setresuid(-1U, owner.uid, -1U) != 0) {
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setgroups(0, nullptr) != 0 ||
+        setresgid(owner.gid, owner.gid, owner.gid) != 0 ||
+        setresuid(owner.uid, owner.uid, owner.uid) != 0) {
         examples::die(examples::describe("take the ids of --owner", std::to_string(owner.uid),
                                          errno,
                                          errno == EPERM ? "needs CAP_SETUID and CAP_SETGID" : ""));
@@ -170,28 +213,25 @@ void take_owner(const examples::Owner& owner) {
     examples::raise_capabilities();
 }
 
-[[nodiscard]] auto join_as_owner(const Options& options, const nsjoin::Plan& plan)
+[[nodiscard]] auto join_as(const examples::Owner& owner, const nsjoin::Plan& plan)
     -> nsjoin::Result<nsjoin::Side> {
-    if (options.owner) {
-        take_owner(*options.owner);
-    }
+    const CallerIds caller;
+    take_owner(owner);
     auto side = nsjoin::join_and_clone(plan);
-    if (options.owner && side && !side->is_child() &&
-        (setresuid(-1U, options.caller_uid, -1U) != 0 ||
-         setresgid(-1U, options.caller_gid, -1U) != 0)) {
-        examples::die(examples::describe("take the caller's ids back", "", errno));
+    if (!side || !side->is_child()) {
+        caller.take_back();
     }
     return side;
 }
 
-[[noreturn]] void run(const Options& options, const std::optional<nsjoin::NewUser>& maps,
-                      const nsjoin::Plan& plan) {
+[[noreturn]] void run(const Options& options, const nsjoin::Plan& plan) {
     const nsjoin::PidFd self = examples::take(nsjoin::PidFd::open(getpid()));
     examples::Pins pins{options};
     const examples::CreateSignals signals{options.fork, options.forward_signals};
-    nsjoin::Side side = examples::take(join_as_owner(options, plan));
+    nsjoin::Side side = examples::take(options.owner ? join_as(*options.owner, plan)
+                                                     : nsjoin::join_and_clone(plan));
     if (side.is_child()) {
-        examples::furnish(options, maps, self);
+        examples::furnish(options, self);
         signals.restore();
         pins.await();
         pins.run(options.command);
@@ -212,12 +252,11 @@ auto main(int argc, char** argv) -> int {
         std::fputs(options.help ? usage : "create (nsjoin) 0.1.0\n", stdout);
         return EXIT_SUCCESS;
     }
-    const auto maps = examples::plan_ids(options);
-    const nsjoin::Plan plan = examples::take(nsjoin::Plan::from(make_draft(options, maps)));
+    const nsjoin::Plan plan = examples::take(nsjoin::Plan::from(make_draft(options)));
     if (options.explain) {
         std::fputs(nsjoin::explain(plan).c_str(), stdout);
         explain_rest(options);
         return EXIT_SUCCESS;
     }
-    run(options, maps, plan);
+    run(options, plan);
 }

@@ -369,3 +369,111 @@ TEST_CASE("become: only the calling thread moves") {
               return 0;
           }) == 0);
 }
+
+TEST_CASE("become: a filter that refuses setgroups is not taken for a namespace that denies it") {
+    if (!is_root()) {
+        return;
+    }
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(set_groups({11, 12}));
+              CHILD_CHECK(support::deny_syscall(SYS_setgroups, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::become({.uid = 1000, .gid = 1000}),
+                                              Step::set_groups, Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::become({.uid = 0, .gid = 0, .groups = {5}}),
+                                              Step::set_groups, Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside(),
+                                              Step::set_groups, Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::detail::verify_ids({}), Step::verify_ids,
+                                              Reason::ids_differ));
+              CHILD_CHECK(uids().all_are(0) && gids().all_are(0));
+              return 0;
+          }) == 0);
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(set_groups({4000, 4001}));
+              CHILD_CHECK(enter_user_namespace("0 3000 10", "0 4000 10", false));
+              CHILD_CHECK(support::deny_syscall(SYS_setgroups, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside(),
+                                              Step::set_groups, Reason::system, EPERM));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("become: another error of setgroups is never taken for one of its namespace") {
+    if (!is_root()) {
+        return;
+    }
+    for (const int error : {EACCES, ENOSYS, EINVAL}) {
+        CHECK(support::run_in_child([error] {
+                  CHILD_CHECK(set_groups({11, 12}));
+                  CHILD_CHECK(support::deny_syscall(SYS_setgroups, error));
+                  CHILD_CHECK(support::fails_with(nsjoin::become({.uid = 0, .gid = 0}),
+                                                  Step::set_groups, Reason::system, error));
+                  CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside(),
+                                                  Step::set_groups, Reason::system, error));
+                  return 0;
+              }) == 0);
+    }
+}
+
+TEST_CASE(
+    "become: where setgroups is denied, 0:0 is taken, and after a change of ids it shows yet") {
+    if (!is_root()) {
+        return;
+    }
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(set_groups({4000, 4001}));
+              CHILD_CHECK(enter_user_namespace("0 3000 10", "0 4000 10", true));
+              CHILD_CHECK(nsjoin::detail::become_root_inside());
+              CHILD_CHECK(uids().all_are(0) && gids().all_are(0));
+              // Neither rights nor, in /proc, files of its own.
+              CHILD_CHECK(nsjoin::become({.uid = 5, .gid = 5}));
+              CHILD_CHECK(::prctl(PR_GET_DUMPABLE) == 0);
+              CHILD_CHECK(nsjoin::detail::verify_ids({.uid = 5, .gid = 5}));
+              CHILD_CHECK(groups() == std::vector<gid_t>{0, 1});
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("become: a /proc that can't say whether setgroups is denied is an error") {
+    if (!is_root()) {
+        return;
+    }
+    const auto without_proc = [](bool with_descriptor) {
+        return support::run_in_child([with_descriptor] {
+            CHILD_CHECK(set_groups({4000, 4001}));
+            const nsjoin::OwnedFd proc{::open("/proc", O_PATH | O_CLOEXEC)};
+            CHILD_CHECK(enter_user_namespace("0 3000 10", "0 4000 10", true));
+            CHILD_CHECK(support::own_mounts());
+            CHILD_CHECK(::mount("none", "/proc", "tmpfs", 0, nullptr) == 0);
+            if (with_descriptor) {
+                const Credentials root{.uid = 0, .gid = 0};
+                CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, proc));
+                CHILD_CHECK(nsjoin::detail::become_root_inside(proc));
+                CHILD_CHECK(nsjoin::detail::verify_ids(root, proc));
+                return 0;
+            }
+            CHILD_CHECK(support::fails_with(nsjoin::become({.uid = 0, .gid = 0}), Step::set_groups,
+                                            Reason::not_procfs));
+            CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside(), Step::set_groups,
+                                            Reason::not_procfs));
+            CHILD_CHECK(support::fails_with(nsjoin::detail::verify_ids({}), Step::verify_ids,
+                                            Reason::not_procfs));
+            return 0;
+        });
+    };
+    CHECK(without_proc(true) == 0);
+    CHECK(without_proc(false) == 0);
+}
+
+TEST_CASE("become: an id map that isn't written yet is no namespace that denies setgroups") {
+    if (!is_root()) {
+        return;
+    }
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(set_groups({4000, 4001}));
+              CHILD_CHECK(::unshare(CLONE_NEWUSER) == 0);
+              CHILD_CHECK(
+                  support::fails_with(nsjoin::become({}), Step::set_groups, Reason::system, EPERM));
+              return 0;
+          }) == 0);
+}

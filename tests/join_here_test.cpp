@@ -411,3 +411,212 @@ TEST_CASE("a visit that ends in another thread ends the program") {
               return 0;
           }) == 128 + SIGABRT);
 }
+
+namespace {
+
+/// Makes unshare(2) fail from now on: with that flag, or whatever it is to unshare.
+auto deny_unshare(int error, std::uint32_t flag = ~std::uint32_t{0}) -> bool {
+    const auto verdict = SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error);
+    return support::install_filter(std::array<sock_filter, 6>{
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 3),
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, flag, 0, 1),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, verdict),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    });
+}
+
+/// A second thread, as long as this lives; then its working directory is known.
+class SecondThread {
+  public:
+    SecondThread()
+        : thread_{[this] {
+              while (!end_) {
+                  std::this_thread::yield();
+              }
+              directory_ = std::filesystem::current_path();
+          }} {}
+
+    SecondThread(const SecondThread&) = delete;
+    SecondThread(SecondThread&&) = delete;
+    auto operator=(const SecondThread&) -> SecondThread& = delete;
+    auto operator=(SecondThread&&) -> SecondThread& = delete;
+
+    ~SecondThread() { (void)directory(); }
+
+    [[nodiscard]] auto directory() -> std::string {
+        end_ = true;
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+        return directory_;
+    }
+
+  private:
+    std::atomic<bool> end_{false};
+    std::string directory_;
+    std::thread thread_;
+};
+
+/// Puts an empty file system over /proc, in a mount namespace of the calling process's own.
+auto cover_proc() -> bool {
+    return support::own_mounts() && ::mount("none", "/proc", "tmpfs", 0, nullptr) == 0;
+}
+
+} // namespace
+
+TEST_CASE("threads: where a filter answers for unshare(2), two are not taken for one") {
+    const support::Container container{Kind::mount | Kind::net};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    for (const int error : {EPERM, EACCES, ENOSYS}) {
+        CHECK(support::run_in_child([&] {
+                  CHILD_CHECK(::chdir("/usr") == 0);
+                  const auto home = nsjoin::Home<Kind::mount, Kind::net>::open();
+                  CHILD_CHECK(home);
+                  SecondThread second;
+                  CHILD_CHECK(deny_unshare(error));
+                  const support::Spaces before = support::spaces_of("self");
+                  CHILD_CHECK(nsjoin::detail::has_threads());
+                  CHILD_CHECK(support::fails_with(nsjoin::join_here(*home, *target),
+                                                  Step::join_here, Reason::many_threads));
+                  CHILD_CHECK(support::fails_with(nsjoin::Home<Kind::time>::open(), Step::join_here,
+                                                  Reason::many_threads));
+                  CHILD_CHECK(support::fails_with(
+                      nsjoin::join_for_good(*target, nsjoin::kinds<Kind::mount, Kind::net>),
+                      Step::join_here, Reason::many_threads));
+                  CHILD_CHECK(support::spaces_of("self") == before);
+                  CHILD_CHECK(second.directory() == "/usr");
+                  return 0;
+              }) == 0);
+    }
+}
+
+TEST_CASE("threads: where a filter answers for unshare(2), /proc tells of one thread") {
+    const support::Container container{Kind::mount | Kind::net};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(deny_unshare(EPERM));
+              CHILD_CHECK(!nsjoin::detail::has_threads());
+              CHILD_CHECK(nsjoin::join_for_good(*target, nsjoin::kinds<Kind::net>));
+              return 0;
+          }) == 0);
+    // A process with those ids that is not dumpable: its files in /proc are root's.
+    CHECK(support::as_user(1000, [] {
+              ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+              CHILD_CHECK(deny_unshare(EPERM));
+              return nsjoin::detail::has_threads() ? 1 : 0;
+          }) == 0);
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(cover_proc());
+              CHILD_CHECK(!nsjoin::detail::has_threads());
+              CHILD_CHECK(deny_unshare(EPERM));
+              CHILD_CHECK(nsjoin::detail::has_threads());
+              CHILD_CHECK(
+                  support::fails_with(nsjoin::join_for_good(*target, nsjoin::kinds<Kind::net>),
+                                      Step::join_here, Reason::many_threads));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("threads: a covered part of /proc, or one of another pid namespace, is not believed") {
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::own_mounts());
+              const std::string ours = "/proc/" + std::to_string(::getpid()) + "/task";
+              CHILD_CHECK(::mount("none", ours.c_str(), "tmpfs", 0, nullptr) == 0);
+              CHILD_CHECK(deny_unshare(EPERM));
+              return nsjoin::detail::has_threads() ? 0 : 1;
+          }) == 0);
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(::unshare(CLONE_NEWPID) == 0);
+              return support::run_in_child([] { // pid 1, of which /proc says another number
+                  CHILD_CHECK(deny_unshare(EPERM));
+                  return nsjoin::detail::has_threads() ? 0 : 1;
+              });
+          }) == 0);
+}
+
+TEST_CASE("a root and directory that can't be made the thread's own are not moved") {
+    const support::Container container{Kind::mount | Kind::net};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(::chdir("/usr") == 0);
+              const auto home = nsjoin::Home<Kind::mount, Kind::net>::open();
+              CHILD_CHECK(home);
+              CHILD_CHECK(deny_unshare(EPERM, CLONE_FS));
+              const support::CallerState state;
+              const support::Spaces before = support::spaces_of("self");
+              CHILD_CHECK(support::fails_with(nsjoin::join_here(*home, *target), Step::join_here,
+                                              Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(
+                  nsjoin::join_for_good(*target, nsjoin::kinds<Kind::mount, Kind::net>),
+                  Step::join_here, Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::Home<Kind::mount>::open(), Step::join_here,
+                                              Reason::system, EPERM));
+              CHILD_CHECK(support::spaces_of("self") == before);
+              CHILD_CHECK(std::filesystem::current_path() == "/usr");
+              CHILD_CHECK(state.holds());
+              CHILD_CHECK(nsjoin::join_for_good(*target, nsjoin::kinds<Kind::net>));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("another process that shares root and directory keeps them") {
+    const support::Container container{KindSet{Kind::mount}};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(::chdir("/usr") == 0);
+              const long other = ::syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0);
+              if (other == 0) {
+                  ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+                  ::pause();
+                  ::_exit(0);
+              }
+              const auto home = nsjoin::Home<Kind::mount>::open();
+              CHILD_CHECK(home);
+              CHILD_CHECK(::chdir("/") == 0);
+              CHILD_CHECK(nsjoin::join_here(*home, *target));
+              const std::string link = "/proc/" + std::to_string(other) + "/cwd";
+              CHILD_CHECK(std::filesystem::read_symlink(link) == "/usr");
+              ::kill(static_cast<pid_t>(other), SIGKILL);
+              support::wait_for(static_cast<pid_t>(other));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a Home that can't be opened leaves root and directory where they are") {
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(::chdir("/usr") == 0);
+              CHILD_CHECK(support::deny_syscall(SYS_chroot, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::Home<Kind::mount>::open(), Step::go_back,
+                                              Reason::system, EPERM));
+              CHILD_CHECK(std::filesystem::current_path() == "/usr");
+              return 0;
+          }) == 0);
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(::chroot("/usr") == 0 && ::chdir("/bin") == 0);
+              CHILD_CHECK(support::deny_syscall(SYS_chroot, EPERM));
+              CHILD_CHECK(!nsjoin::Home<Kind::mount>::open());
+              CHILD_CHECK(std::filesystem::current_path() == "/bin");
+              return ::access("/usr", F_OK) == 0 ? 1 : 0;
+          }) == 0);
+}
+
+TEST_CASE("a time namespace that could not be looked at is not called another one") {
+    for (rlim_t more = 0; more < 4; ++more) {
+        CHECK(support::run_in_child([more] {
+                  for (const int number : support::open_descriptors()) {
+                      if (number > STDERR_FILENO) {
+                          ::close(number);
+                      }
+                  }
+                  CHILD_CHECK(allow_descriptors(STDERR_FILENO + 1 + more));
+                  const auto home = nsjoin::Home<Kind::time>::open();
+                  return home || home.error().code == EMFILE ? 0 : 1;
+              }) == 0);
+    }
+}

@@ -3,8 +3,12 @@
 
 #include "support.hpp"
 
+#include <array>
+#include <cerrno>
 #include <string>
+#include <sys/inotify.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 #include <type_traits>
 
 using nsjoin::BorrowedFd;
@@ -203,6 +207,33 @@ TEST_CASE("a master in a container's devpts") {
     const OwnedFd elsewhere = opened("/dev", O_PATH);
     CHECK(fails_with(PtyMaster::open_in(elsewhere), Step::open_pty, Reason::bad_value));
     CHECK(fails_with(PtyMaster::open_in(BorrowedFd{}), Step::open_pty, Reason::bad_value));
+}
+
+TEST_CASE("something else in the place of a container's ptmx is not opened") {
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::own_mounts());
+              const support::TemporaryDirectory directory;
+              const std::string fifo = directory.file("fifo");
+              const std::string devpts = directory.file("devpts");
+              CHILD_CHECK(::mkdir(devpts.c_str(), 0755) == 0 && ::mkfifo(fifo.c_str(), 0600) == 0);
+              CHILD_CHECK(
+                  ::mount("none", devpts.c_str(), "devpts", 0, "newinstance,ptmxmode=666") == 0);
+              CHILD_CHECK(::mount(fifo.c_str(), (devpts + "/ptmx").c_str(), nullptr, MS_BIND,
+                                  nullptr) == 0);
+              const OwnedFd inside{::open(devpts.c_str(), O_PATH | O_CLOEXEC)};
+              const OwnedFd watch{::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)};
+              CHILD_CHECK(::inotify_add_watch(watch.get(), fifo.c_str(), IN_OPEN) >= 0);
+              CHILD_CHECK(
+                  fails_with(PtyMaster::open_in(inside), Step::open_pty, Reason::not_a_terminal));
+              std::array<char, 512> events{};
+              CHILD_CHECK(::read(watch.get(), events.data(), events.size()) < 0 && errno == EAGAIN);
+              CHILD_CHECK(::umount2((devpts + "/ptmx").c_str(), MNT_DETACH) == 0);
+              CHILD_CHECK(PtyMaster::open_in(inside));
+              ::umount2(devpts.c_str(), MNT_DETACH);
+              ::unlink(fifo.c_str());
+              ::rmdir(devpts.c_str());
+              return 0;
+          }) == 0);
 }
 
 TEST_CASE("something else in the place of /dev/ptmx") {

@@ -367,6 +367,12 @@ inline void map_both(Options& options, IdBlock::From from) {
     return letter == opt_explain || letter == 'h' || letter == 'V';
 }
 
+/// Whether a single gid is mapped as anybody may do it: with setgroups denied. With --owner it is
+/// written with rights, as a block is.
+[[nodiscard]] inline auto maps_as_anybody(const Options& options) -> bool {
+    return options.map_group && options.group_blocks.empty() && !options.owner;
+}
+
 /// What can't be had together.
 inline void check_together(const Options& options) {
     using nsjoin::Kind;
@@ -378,8 +384,7 @@ inline void check_together(const Options& options) {
         !options.created.contains(Kind::user)) {
         refuse("--setgroups is about a new user namespace: add --user");
     }
-    if (options.setgroups == nsjoin::Setgroups::allow && options.map_group &&
-        options.group_blocks.empty()) {
+    if (options.setgroups == nsjoin::Setgroups::allow && maps_as_anybody(options)) {
         refuse("--setgroups allow does not go with a single mapped gid (--map-group, -r, -c): the "
                "kernel wants it denied there; map a block, --map-groups");
     }
@@ -443,9 +448,7 @@ inline void complete(Options& options) {
         make_extents(uid_sort, single(options.map_user, options.caller_uid), options.user_blocks));
     const auto groups = must_have(make_extents(
         gid_sort, single(options.map_group, options.caller_gid), options.group_blocks));
-    // A single gid is mapped as anybody may do it: with setgroups denied.
-    const bool single_group = options.map_group && options.group_blocks.empty();
-    const auto setgroups = single_group ? nsjoin::Setgroups::deny : options.setgroups;
+    const auto setgroups = maps_as_anybody(options) ? nsjoin::Setgroups::deny : options.setgroups;
     if (users.empty() && groups.empty() && setgroups != nsjoin::Setgroups::deny) {
         return std::nullopt;
     }

@@ -32,36 +32,6 @@ namespace examples {
     return file.ok() && write(file.get(), text.data(), text.size()) >= 0 ? 0 : errno;
 }
 
-// ── The user namespace ──────────────────────────────────────────────────────────────────────────
-
-/// With --owner the child starts with the owner's effective ids, for the kernel to take note of;
-/// then it becomes again who called, if the maps have him, or else the owner for good.
-inline void leave_owner(const Options& options, const std::optional<nsjoin::NewUser>& maps) {
-    const auto inside = [](const nsjoin::IdMap& map,
-                           std::uint32_t outside) -> std::optional<std::uint32_t> {
-        for (const nsjoin::IdExtent& e : map.extents()) {
-            if (outside >= e.outside && outside - e.outside < e.count) {
-                return e.inside + (outside - e.outside);
-            }
-        }
-        return std::nullopt;
-    };
-    const auto first_of = [](auto one, auto other) {
-        return one ? one : other;
-    };
-    if (!options.owner || !maps) {
-        return;
-    }
-    const nsjoin::Credentials ids{.uid = first_of(inside(maps->uids, options.caller_uid),
-                                                  inside(maps->uids, options.owner->uid)),
-                                  .gid = first_of(inside(maps->gids, options.caller_gid),
-                                                  inside(maps->gids, options.owner->gid)),
-                                  .groups = nsjoin::Groups::keep()};
-    if (const auto done = nsjoin::become(ids); !done) {
-        die(done.error());
-    }
-}
-
 // ── Mounts ──────────────────────────────────────────────────────────────────────────────────────
 
 inline void set_propagation(const Options& options) {
@@ -209,9 +179,7 @@ inline void arm_death_signal(int number, const nsjoin::PidFd& caller) {
 }
 
 /// Everything above, in its order.
-inline void furnish(const Options& options, const std::optional<nsjoin::NewUser>& maps,
-                    const nsjoin::PidFd& caller) {
-    leave_owner(options, maps);
+inline void furnish(const Options& options, const nsjoin::PidFd& caller) {
     // Without --fork it is the command's children that are in the new pid namespace.
     if (options.created.contains(nsjoin::Kind::pid) && !options.fork &&
         unshare(CLONE_NEWPID) != 0) {

@@ -182,10 +182,12 @@ struct IdRun {
 /// What is left of a block beside an id that is mapped by itself. Neither its number inside nor the
 /// one outside can be mapped twice, so they are left out, and the others move up: the n-th id that
 /// is left inside stands for the n-th outside. If there are more on one side, its last are not
-/// mapped.
-[[nodiscard]] inline auto make_room(const nsjoin::IdExtent& block, const nsjoin::IdExtent& single)
-    -> std::vector<nsjoin::IdExtent> {
-    const auto inside = without({block.inside, block.count}, single.inside);
+/// mapped; a block that has `spare` goes on by one number inside, so that none outside is left
+/// over.
+[[nodiscard]] inline auto make_room(const nsjoin::IdExtent& block, const nsjoin::IdExtent& single,
+                                    bool spare) -> std::vector<nsjoin::IdExtent> {
+    const auto inside =
+        without({block.inside, std::uint64_t{block.count} + (spare ? 1 : 0)}, single.inside);
     const auto outside = without({block.outside, block.count}, single.outside);
     std::vector<nsjoin::IdExtent> extents;
     auto in = inside.begin();
@@ -227,7 +229,8 @@ struct IdRun {
             if (const auto whole = nsjoin::IdMap::from(std::span{&extent, 1}); !whole) {
                 return Why{std::string{sort.block_option} + ": " + nsjoin::explain(whole.error())};
             }
-            const auto rest = single ? make_room(extent, *single) : std::vector{extent};
+            const bool spare = block.from == IdBlock::From::automatic;
+            const auto rest = single ? make_room(extent, *single, spare) : std::vector{extent};
             map.insert(map.end(), rest.begin(), rest.end());
         }
     }

@@ -2,14 +2,20 @@
 #ifndef NSJOIN_CREDENTIALS_HPP
 #define NSJOIN_CREDENTIALS_HPP
 
+#include <nsjoin/detail/kernel/proc.hpp>
 #include <nsjoin/fd.hpp>
 
 #include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <sys/mman.h>
 #include <utility>
 
@@ -137,9 +143,43 @@ namespace detail {
     return Unexpected{Error{step, Reason::bad_value, 0, subject}};
 }
 
-/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID.
-[[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false) noexcept
+/// Whether the calling thread's user namespace denies setgroups(2). `proc`: /proc from before a
+/// mount namespace was joined, whose own may show anything; none: what is at /proc. Errors, as of
+/// `step`: not_procfs; those of open(2) and read(2).
+[[nodiscard]] inline auto setgroups_is_denied(Step step, BorrowedFd proc) noexcept -> Result<bool> {
+    const long here = proc.ok() ? -1 : open_proc_directory();
+    const OwnedFd opened{here < 0 ? -1 : static_cast<int>(here)};
+    if (!proc.ok() && !opened.ok()) {
+        return fail(step, static_cast<int>(-here), "/proc");
+    }
+    const long denied = proc_denies_setgroups(proc.ok() ? proc.get() : opened.get());
+    if (denied == -ENODEV) {
+        return fail(step, Reason::not_procfs, "/proc");
+    }
+    if (denied < 0) {
+        return fail(step, static_cast<int>(-denied), "/proc/thread-self/setgroups");
+    }
+    return denied == 1;
+}
+
+/// What is to be done where setgroups(2) was refused (EPERM) to a process that has CAP_SETGID: if
+/// the user namespace denies it, groups that are to be dropped may stay. `proc`: as above.
+[[nodiscard]] inline auto judge_refused_groups(bool dropped, BorrowedFd proc) noexcept
     -> Result<void> {
+    const Result<bool> denied = setgroups_is_denied(Step::set_groups, proc);
+    if (!denied) {
+        return Unexpected{denied.error()};
+    }
+    if (!*denied) {
+        return fail(Step::set_groups, EPERM, "the user namespace does not deny it");
+    }
+    return dropped ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
+}
+
+/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID. `proc`: as for
+/// setgroups_is_denied().
+[[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false,
+                                     BorrowedFd proc = {}) noexcept -> Result<void> {
     if (groups.kept()) {
         return {};
     }
@@ -150,9 +190,8 @@ namespace detail {
     if (result == 0) {
         return {};
     }
-    // With CAP_SETGID, the kernel refuses only where setgroups is denied. user_namespaces(7).
     if (result == -EPERM && (entitled || has_capability(cap_setgid))) {
-        return groups.dropped() ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
+        return judge_refused_groups(groups.dropped(), proc);
     }
     if (result == -EINVAL && !groups.ids().empty()) {
         return id_error(Step::set_groups, result, "one of the groups, the first is gid ",
@@ -225,15 +264,24 @@ namespace detail {
     return same ? Result<void>{} : groups_differ();
 }
 
-/// Compares the groups with what they should be.
-[[nodiscard]] inline auto verify_groups(const Groups& wanted) noexcept -> Result<void> {
+/// Compares the groups with what they should be. `proc`: as for setgroups_is_denied().
+[[nodiscard]] inline auto verify_groups(const Groups& wanted, BorrowedFd proc = {}) noexcept
+    -> Result<void> {
     if (!wanted.ids().empty()) {
         return verify_list(wanted.ids());
     }
-    // Dropped ones may stay where setgroups is denied.
-    const bool same = wanted.kept() || call(SYS_getgroups, 0, nullptr) == 0 ||
-                      (wanted.dropped() && call(SYS_setgroups, 0, nullptr) == -EPERM);
-    return same ? Result<void>{} : groups_differ();
+    if (wanted.kept() || call(SYS_getgroups, 0, nullptr) == 0) {
+        return {};
+    }
+    if (!wanted.dropped()) {
+        return groups_differ();
+    }
+    // They may stay where setgroups is denied.
+    const Result<bool> denied = setgroups_is_denied(Step::verify_ids, proc);
+    if (!denied) {
+        return Unexpected{denied.error()};
+    }
+    return *denied ? Result<void>{} : groups_differ();
 }
 
 /// Compares what the kernel says the ids are, real, effective and saved, with what they should be.
@@ -250,7 +298,9 @@ namespace detail {
     return {};
 }
 
-[[nodiscard]] inline auto verify_ids(const Credentials& wanted) noexcept -> Result<void> {
+/// `proc`: as for setgroups_is_denied().
+[[nodiscard]] inline auto verify_ids(const Credentials& wanted, BorrowedFd proc = {}) noexcept
+    -> Result<void> {
     Result<void> same;
     if (wanted.gid) {
         same = verify_id(SYS_getresgid, "gid ", *wanted.gid);
@@ -258,14 +308,22 @@ namespace detail {
     if (same && wanted.uid) {
         same = verify_id(SYS_getresuid, "uid ", *wanted.uid);
     }
-    return same ? verify_groups(wanted.groups) : same;
+    return same ? verify_groups(wanted.groups, proc) : same;
 }
 
-/// become() of 0:0 without groups, in a user namespace that has just been joined: there, only what
-/// the namespace denies can be in the way of dropping the groups.
-[[nodiscard]] inline auto become_root_inside() noexcept -> Result<void> {
-    (void)call(SYS_setgroups, 0, nullptr);
-    Result<void> done = set_gid(0);
+/// become() of 0:0 without groups, in a user namespace that has just been joined, where the process
+/// has all rights. `proc`: as for setgroups_is_denied().
+[[nodiscard]] inline auto become_root_inside(BorrowedFd proc = {}) noexcept -> Result<void> {
+    const long dropped = call(SYS_setgroups, 0, nullptr);
+    Result<void> done;
+    if (dropped == -EPERM) {
+        done = judge_refused_groups(true, proc);
+    } else if (dropped != 0) {
+        done = fail(Step::set_groups, static_cast<int>(-dropped));
+    } else if (call(SYS_getgroups, 0, nullptr) != 0) {
+        done = groups_differ();
+    }
+    done = done ? set_gid(0) : done;
     done = done ? set_uid(0) : done;
     done = done ? verify_id(SYS_getresgid, "gid ", 0) : done;
     return done ? verify_id(SYS_getresuid, "uid ", 0) : done;
@@ -277,7 +335,8 @@ namespace detail {
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
 /// thread (the libc's wrappers would signal the others); async-signal-safe.
 /// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; bad_value
-/// for more groups than a process can have; ids_differ; EPERM.
+/// for more groups than a process can have; ids_differ; EPERM, also where a seccomp filter refuses
+/// setgroups and the user namespace does not; not_procfs, if /proc can't say whether it does.
 [[nodiscard]] inline auto become(const Credentials& credentials) noexcept -> Result<void> {
     Result<void> done = detail::set_groups(credentials.groups);
     if (done && credentials.gid) {

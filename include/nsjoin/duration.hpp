@@ -2,6 +2,8 @@
 #ifndef NSJOIN_DURATION_HPP
 #define NSJOIN_DURATION_HPP
 
+#include <nsjoin/detail/kernel/target.hpp>
+
 #include <concepts>
 #include <cstdint>
 #include <limits>

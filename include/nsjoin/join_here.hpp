@@ -52,12 +52,59 @@ struct HomeFds {
     }
     // setns(2) moves the caller and its later children together, so they must be together now.
     const auto own = AnyNamespaceFd::own(kind);
-    const Result<bool> together = own ? is_same(*own, *of_children) : Result<bool>{false};
-    if (!together || !*together) {
+    const Result<bool> together =
+        own.and_then([&](const AnyNamespaceFd& space) { return is_same(space, *of_children); });
+    if (!together) {
+        return Unexpected{together.error()};
+    }
+    if (!*together) {
         return fail(Step::go_back, Reason::no_way_back,
                     "the caller's children are in another time namespace");
     }
     return of_children;
+}
+
+/// Gives the calling thread root and working directory of its own: another process may share them
+/// (CLONE_FS), whose they would be moved as well. unshare(2).
+[[nodiscard]] inline auto own_directories(KindSet kinds, std::string_view subject) noexcept
+    -> Result<void> {
+    // setns(2) of a user namespace wants them unshared too.
+    const long result =
+        kinds.intersects(Kind::mount | Kind::user) ? call(SYS_unshare, clone_fs) : 0;
+    if (result < 0) {
+        Subject what{"unshare(CLONE_FS) before "};
+        what.append(subject);
+        return fail(Step::join_here, static_cast<int>(-result), what.view());
+    }
+    return {};
+}
+
+/// Changes root and working directory to those of home. chroot(2). Returns 0 or -errno, and then
+/// the working directory, at least, is home's.
+[[nodiscard]] inline auto take_directories(const HomeFds& home) noexcept -> long {
+    long root = call(SYS_fchdir, home.root.get());
+    root = root == 0 ? call(SYS_chroot, ".") : root;
+    const long working = call(SYS_fchdir, home.working_directory.get());
+    return root != 0 ? root : working;
+}
+
+/// Opens root and working directory, and takes them as on the way back: what fails then must fail
+/// while nothing has moved.
+[[nodiscard]] inline auto open_directories(HomeFds& home) noexcept -> Result<void> {
+    const long root = open_at(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+    home.root.reset(root < 0 ? -1 : static_cast<int>(root));
+    const long working = root < 0 ? root : open_at(AT_FDCWD, ".", O_PATH | O_DIRECTORY);
+    home.working_directory.reset(working < 0 ? -1 : static_cast<int>(working));
+    if (working < 0) {
+        return fail(Step::go_back, static_cast<int>(-working), "the root or working directory");
+    }
+    if (Result<void> own = own_directories(Kind::mount, "the way back"); !own) {
+        return own;
+    }
+    const long taken = take_directories(home);
+    return taken == 0
+               ? Result<void>{}
+               : fail(Step::go_back, static_cast<int>(-taken), "the root or working directory");
 }
 
 [[nodiscard]] inline auto open_home(KindSet kinds, HomeFds& home) noexcept -> Result<void> {
@@ -71,15 +118,7 @@ struct HomeFds {
         }
         home.spaces[static_cast<std::size_t>(kind)] = own->release();
     }
-    if (kinds.contains(Kind::mount)) {
-        home.root.reset(static_cast<int>(open_at(AT_FDCWD, "/", O_PATH | O_DIRECTORY)));
-        home.working_directory.reset(
-            static_cast<int>(open_at(AT_FDCWD, ".", O_PATH | O_DIRECTORY)));
-        if (!home.root.ok() || !home.working_directory.ok()) {
-            return fail(Step::go_back, errno, "the root or working directory");
-        }
-    }
-    return {};
+    return kinds.contains(Kind::mount) ? open_directories(home) : Result<void>{};
 }
 
 /// setns(2) back, for each of the kinds. All are tried. With the mount namespace, the root and
@@ -90,9 +129,7 @@ struct HomeFds {
         const int space = home.spaces[static_cast<std::size_t>(kind)].get();
         long result = call(SYS_setns, space, facts(kind).clone_flag);
         if (kind == Kind::mount && result == 0) {
-            result = call(SYS_fchdir, home.root.get());
-            result = result == 0 ? call(SYS_chroot, ".") : result;
-            result = result == 0 ? call(SYS_fchdir, home.working_directory.get()) : result;
+            result = take_directories(home);
         }
         if (result < 0) {
             done = fail(Step::go_back, static_cast<int>(-result), facts(kind).name);
@@ -189,12 +226,11 @@ namespace detail {
 template <Kind... Ks>
 [[nodiscard]] auto visit(const Home<Ks...>& home, BorrowedFd where, KindSet kinds,
                          std::string_view subject) noexcept -> Result<Visit<Ks...>> {
-    if (wants_one_thread(kinds)) {
-        if (has_threads()) {
-            return fail(Step::join_here, Reason::many_threads, subject);
-        }
-        // Another process may share the root and working directory (CLONE_FS): they stay its own.
-        (void)call(SYS_unshare, clone_fs);
+    if (wants_one_thread(kinds) && has_threads()) {
+        return fail(Step::join_here, Reason::many_threads, subject);
+    }
+    if (const Result<void> own = own_directories(kinds, subject); !own) {
+        return Unexpected{own.error()};
     }
     const long result = call(SYS_setns, where.get(), kinds.clone_flags());
     if (result < 0) {
@@ -263,11 +299,16 @@ namespace detail {
     if (has_threads()) {
         return fail(Step::join_here, Reason::many_threads, subject.view());
     }
+    if (Result<void> own = own_directories(kinds, subject.view()); !own) {
+        return own;
+    }
     const long dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
     if (const long cleared = call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); cleared < 0) {
         return fail(Step::clear_dumpable, static_cast<int>(-cleared), subject.view());
     }
-    (void)call(SYS_unshare, clone_fs);
+    // From before the join: the target's may show anything.
+    const long directory = kinds.contains(Kind::user) ? open_proc_directory() : -1;
+    const OwnedFd proc{directory < 0 ? -1 : static_cast<int>(directory)};
     long result = call(SYS_setns, target.fd().get(), kinds.clone_flags());
     if (result == -EINVAL && kinds.contains(Kind::user) && shares_user(target)) {
         kinds = kinds - Kind::user;
@@ -281,7 +322,7 @@ namespace detail {
         error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
         return Unexpected{error};
     }
-    return kinds.contains(Kind::user) ? become_root_inside() : Result<void>{};
+    return kinds.contains(Kind::user) ? become_root_inside(proc) : Result<void>{};
 }
 
 } // namespace detail

@@ -2,9 +2,7 @@
 #ifndef NSJOIN_KIND_HPP
 #define NSJOIN_KIND_HPP
 
-#if __cplusplus < 202002L
-#error "nsjoin needs C++20: compile with -std=c++20"
-#endif
+#include <nsjoin/detail/kernel/target.hpp>
 
 #include <array>
 #include <bit>

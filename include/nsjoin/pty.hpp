@@ -9,7 +9,6 @@
 #include <string_view>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <termios.h>
 #include <utility>
 
@@ -41,6 +40,25 @@ namespace detail {
         result = ::tcsetattr(terminal.get(), TCSANOW, &mode) == 0 ? 0 : -static_cast<long>(errno);
     } while (result == -EINTR);
     return result;
+}
+
+// major() and minor() of <sys/sysmacros.h> are macros, which would be every includer's as well.
+
+[[nodiscard]] constexpr auto device_major(std::uint64_t device) noexcept -> std::uint64_t {
+    return (device >> 32U & 0xFFFF'F000U) | (device >> 8U & 0xFFFU);
+}
+
+[[nodiscard]] constexpr auto device_minor(std::uint64_t device) noexcept -> std::uint64_t {
+    return (device >> 12U & 0xFFFF'FF00U) | (device & 0xFFU);
+}
+
+/// Whether the open file, which may be one with O_PATH, is the ptmx of a devpts. pts(4).
+[[nodiscard]] inline auto is_ptmx(BorrowedFd file) noexcept -> bool {
+    struct stat facts {};
+
+    return lies_on(file, devpts_super_magic) && ::fstat(file.get(), &facts) == 0 &&
+           S_ISCHR(facts.st_mode) && device_major(facts.st_rdev) == 5 &&
+           device_minor(facts.st_rdev) == 2;
 }
 
 } // namespace detail
@@ -135,17 +153,24 @@ class [[nodiscard]] PtyMaster {
 
     /// Makes one in the devpts file system whose root directory that is (it may be O_PATH): a
     /// container's, say. Otherwise as open(). Errors: also bad_value if it is no devpts; EACCES
-    /// where that is mounted with ptmxmode=000.
+    /// where that is mounted with ptmxmode=000; not_procfs.
     [[nodiscard]] static auto open_in(BorrowedFd devpts_dir) noexcept -> Result<PtyMaster> {
         if (!detail::lies_on(devpts_dir, detail::devpts_super_magic)) {
             return detail::fail(Step::open_pty, Reason::bad_value, "the directory is no devpts");
         }
-        auto fd = detail::open_owned(Step::open_pty, devpts_dir.get(), "ptmx", O_RDWR | O_NOCTTY);
+        // What a container has mounted in its place must not be opened: that alone may do
+        // something.
+        const auto found =
+            detail::open_owned(Step::open_pty, devpts_dir.get(), "ptmx", O_PATH | O_NOFOLLOW);
+        if (!found) {
+            return Unexpected{found.error()};
+        }
+        if (!detail::is_ptmx(*found)) {
+            return detail::fail(Step::open_pty, Reason::not_a_terminal, "ptmx");
+        }
+        auto fd = detail::reopen(Step::open_pty, *found, O_RDWR | O_NOCTTY, "ptmx");
         if (!fd) {
             return Unexpected{fd.error()};
-        }
-        if (!detail::lies_on(*fd, detail::devpts_super_magic)) {
-            return detail::fail(Step::open_pty, Reason::not_a_terminal, "ptmx");
         }
         return verified(*std::move(fd), "ptmx");
     }
@@ -236,9 +261,9 @@ class [[nodiscard]] PtyMaster {
     [[nodiscard]] auto is_peer_number(dev_t device) const noexcept -> bool {
         constexpr unsigned first_major = 136;
         constexpr unsigned last_major = 143;
-        const unsigned major_number = major(device);
+        const auto major_number = detail::device_major(device);
         return major_number >= first_major && major_number <= last_major &&
-               (major_number - first_major) * 256 + minor(device) == index_;
+               (major_number - first_major) * 256 + detail::device_minor(device) == index_;
     }
 
     OwnedFd fd_;

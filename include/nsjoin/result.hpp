@@ -3,17 +3,14 @@
 #define NSJOIN_RESULT_HPP
 
 #include <nsjoin/detail/kernel/contract.hpp>
+#include <nsjoin/detail/kernel/result_storage.hpp>
 #include <nsjoin/error.hpp>
 
-#include <optional> // with std::construct_at: <memory> costs an includer as much as all of this
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
 namespace nsjoin {
-
-template <typename T>
-class Result;
 
 /// An Error on its way into a Result: what std::unexpected<Error> is to std::expected.
 class [[nodiscard]] Unexpected {
@@ -33,156 +30,6 @@ class [[nodiscard]] Unexpected {
 
 namespace detail {
 
-inline constexpr std::string_view no_value =
-    "the value of a Result was taken that holds an error: look with has_value() first";
-inline constexpr std::string_view no_error =
-    "the error of a Result was taken that holds a value: look with has_value() first";
-
-template <typename T>
-inline constexpr bool is_result = false;
-template <typename T>
-inline constexpr bool is_result<Result<T>> = true;
-
-/// std::expected<T, Error>, known by its shape: <expected> is a header of C++23.
-template <typename Other, typename T>
-concept ExpectedOf = !is_result<Other> && requires(const Other& other) {
-    typename Other::unexpected_type;
-    requires std::is_same_v<typename Other::value_type, T>;
-    requires std::is_same_v<typename Other::error_type, Error>;
-    other.has_value();
-};
-
-/// f of the value, as std::invoke has it: f may be a pointer to a member.
-template <typename F, typename Value>
-constexpr auto apply(F&& f, Value&& value) -> decltype(auto) {
-    if constexpr (std::is_member_function_pointer_v<std::remove_cvref_t<F>>) {
-        return (std::forward<Value>(value).*f)();
-    } else if constexpr (std::is_member_object_pointer_v<std::remove_cvref_t<F>>) {
-        return (std::forward<Value>(value).*f);
-    } else {
-        return std::forward<F>(f)(std::forward<Value>(value));
-    }
-}
-
-struct HoldsValue {};
-
-struct HoldsError {};
-
-/// The value or the error. Who needs no destructor has none.
-template <typename T, bool Trivial = std::is_trivially_destructible_v<T>>
-struct ResultUnion {
-    template <typename... Args>
-    constexpr explicit ResultUnion(HoldsValue /*tag*/, Args&&... args) noexcept(
-        std::is_nothrow_constructible_v<T, Args...>)
-        : value{T(std::forward<Args>(args)...)}, holds{true} {}
-
-    constexpr ResultUnion(HoldsError /*tag*/, const Error& why) noexcept
-        : error{why}, holds{false} {}
-
-    union {
-        T value;
-        Error error;
-    };
-
-    bool holds;
-};
-
-template <typename T>
-struct ResultUnion<T, false> {
-    template <typename... Args>
-    constexpr explicit ResultUnion(HoldsValue /*tag*/, Args&&... args) noexcept(
-        std::is_nothrow_constructible_v<T, Args...>)
-        : value{T(std::forward<Args>(args)...)}, holds{true} {}
-
-    constexpr ResultUnion(HoldsError /*tag*/, const Error& why) noexcept
-        : error{why}, holds{false} {}
-
-    ResultUnion(const ResultUnion&) = delete;
-    ResultUnion(ResultUnion&&) = delete;
-    auto operator=(const ResultUnion&) -> ResultUnion& = delete;
-    auto operator=(ResultUnion&&) -> ResultUnion& = delete;
-
-    constexpr ~ResultUnion() {
-        if (holds) {
-            value.~T();
-        }
-    }
-
-    union {
-        T value;
-        Error error;
-    };
-
-    bool holds;
-};
-
-/// Copies and moves as T does: a T that is trivially copyable makes a Result that is.
-template <typename T, bool Trivial = std::is_trivially_copyable_v<T>>
-struct ResultStorage : ResultUnion<T> {
-    using ResultUnion<T>::ResultUnion;
-};
-
-template <typename T>
-struct ResultStorage<T, false> : ResultUnion<T> {
-    using ResultUnion<T>::ResultUnion;
-
-    static constexpr bool moves_quietly = std::is_nothrow_move_constructible_v<T>;
-
-    constexpr ResultStorage(const ResultStorage& other) noexcept(
-        std::is_nothrow_copy_constructible_v<T>) requires std::is_copy_constructible_v<T>
-        : ResultUnion<T>{HoldsError{}, Error{}} {
-        take(other);
-    }
-
-    // NOLINTNEXTLINE(*-noexcept-move*): as T's
-    constexpr ResultStorage(ResultStorage&& other) noexcept(moves_quietly)
-        : ResultUnion<T>{HoldsError{}, Error{}} {
-        take(std::move(other));
-    }
-
-    constexpr auto
-    operator=(const ResultStorage& other) noexcept(std::is_nothrow_copy_constructible_v<T>)
-        -> ResultStorage& requires std::is_copy_constructible_v<T> {
-        if (this != &other) {
-            ResultStorage copy{other}; // what throws throws before anything is lost
-            drop();
-            take(std::move(copy));
-        }
-        return *this;
-    }
-
-    // NOLINTNEXTLINE(*-noexcept-move*): as T's
-    constexpr auto operator=(ResultStorage&& other) noexcept(moves_quietly) -> ResultStorage& {
-        if (this != &other) {
-            drop();
-            take(std::move(other));
-        }
-        return *this;
-    }
-
-    constexpr ~ResultStorage() = default;
-
-    /// Leaves an empty error.
-    constexpr void drop() noexcept {
-        if (this->holds) {
-            this->value.~T();
-            std::construct_at(&this->error);
-            this->holds = false;
-        }
-    }
-
-    /// Precondition: this holds an error.
-    template <typename Other>
-    constexpr void take(Other&& other) {
-        if (other.holds) {
-            std::construct_at(&this->value, std::forward<Other>(other).value);
-            this->holds = true;
-        } else {
-            this->error = other.error;
-        }
-    }
-};
-
 /// Makes the Result that and_then() and transform() of an error return.
 template <typename Next>
 [[nodiscard]] constexpr auto passed_on(const Error& error) noexcept -> Next {
@@ -190,6 +37,9 @@ template <typename Next>
 }
 
 } // namespace detail
+
+// Names and conversions as std::expected has them.
+// NOLINTBEGIN(*-union-access,*-explicit-*,*-forwarding-reference*,*-exception-escape,*-identifier-naming)
 
 /// What a function that can fail returns: a value, or the Error that tells why there is none. It
 /// has the shape and the names of std::expected<T, Error> of C++23, and converts to and from that
@@ -200,6 +50,10 @@ template <typename Next>
 ///     if (!target) { std::puts(explain(target.error()).c_str()); }
 template <typename T>
 class [[nodiscard]] Result {
+    static_assert(std::is_object_v<T> && !std::is_array_v<T> && !std::is_same_v<T, Unexpected> &&
+                      !detail::is_result<T>,
+                  "nsjoin: a Result holds an object: no reference, array, Unexpected or Result");
+
   public:
     using value_type = T;
     using error_type = Error;
@@ -215,34 +69,29 @@ class [[nodiscard]] Result {
 
     requires(!detail::is_result<std::remove_cvref_t<U>> &&
              !std::is_same_v<std::remove_cvref_t<U>, Unexpected> &&
-             !detail::ExpectedOf<std::remove_cvref_t<U>, T> && std::is_constructible_v<T, U>)
-        // NOLINTNEXTLINE(google-explicit-constructor,*-forwarding-reference*,hicpp-explicit-conversions)
-        constexpr explicit(!std::is_convertible_v<U, T>)
-            Result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U>)
+             !detail::ExpectedOf<std::remove_cvref_t<U>, T> &&
+             std::is_constructible_v<T, U>) constexpr explicit(!std::is_convertible_v<U, T>)
+        Result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U>)
         : held_{detail::HoldsValue{}, std::forward<U>(value)} {}
 
     /// An error.
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): as std::expected
     constexpr Result(const Unexpected& unexpected) noexcept
         : held_{detail::HoldsError{}, unexpected.error()} {}
 
     /// From std::expected<T, Error>.
     template <detail::ExpectedOf<T> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     constexpr Result(Expected expected)
         : Result{expected.has_value() ? Result{std::move(*expected)}
                                       : Result{Unexpected{expected.error()}}} {}
 
     /// To std::expected<T, Error>.
     template <detail::ExpectedOf<T> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     [[nodiscard]] constexpr operator Expected() const& {
         return held_.holds ? Expected{held_.value}
                            : Expected{typename Expected::unexpected_type{held_.error}};
     }
 
     template <detail::ExpectedOf<T> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     [[nodiscard]] constexpr operator Expected() && {
         return held_.holds ? Expected{std::move(held_.value)}
                            : Expected{typename Expected::unexpected_type{held_.error}};
@@ -274,9 +123,11 @@ class [[nodiscard]] Result {
 
     [[nodiscard]] constexpr auto operator*() && noexcept -> T&& { return std::move(*this).value(); }
 
-    [[nodiscard]] constexpr auto operator->() noexcept -> T* { return &value(); }
+    [[nodiscard]] constexpr auto operator->() noexcept -> T* { return std::addressof(value()); }
 
-    [[nodiscard]] constexpr auto operator->() const noexcept -> const T* { return &value(); }
+    [[nodiscard]] constexpr auto operator->() const noexcept -> const T* {
+        return std::addressof(value());
+    }
 
     /// The error. Precondition: there is one.
     [[nodiscard]] constexpr auto error() & noexcept -> Error& {
@@ -324,12 +175,14 @@ class [[nodiscard]] Result {
     /// The value, or `f` of the error, a Result of the same type.
     template <typename F>
     constexpr auto or_else(F&& f) const& -> Result {
-        return held_.holds ? *this : Result{std::forward<F>(f)(held_.error)};
+        detail::check_or_else<Result, F>();
+        return held_.holds ? *this : std::forward<F>(f)(held_.error);
     }
 
     template <typename F>
     constexpr auto or_else(F&& f) && -> Result {
-        return held_.holds ? std::move(*this) : Result{std::forward<F>(f)(held_.error)};
+        detail::check_or_else<Result, F>();
+        return held_.holds ? std::move(*this) : std::forward<F>(f)(held_.error);
     }
 
     /// A Result of what `f` makes of the value, or else the error.
@@ -370,7 +223,7 @@ class [[nodiscard]] Result {
 
     requires(!detail::is_result<U> && !std::is_same_v<U, Unexpected>)
         [[nodiscard]] friend constexpr auto
-        operator==(const Result& a, const U& value) -> bool {
+        operator==(const Result& a, const U& value) -> bool { // NOLINT(misc-no-recursion)
         return a.held_.holds && static_cast<bool>(a.held_.value == value);
     }
 
@@ -384,9 +237,7 @@ class [[nodiscard]] Result {
     static constexpr auto and_then_of(Self&& self, F&& f) {
         using Next = std::remove_cvref_t<decltype(detail::apply(std::forward<F>(f),
                                                                 std::forward<Self>(self).value()))>;
-        static_assert(detail::is_result<Next>,
-                      "nsjoin: and_then() takes a function that returns a Result: for one that "
-                      "returns a value there is transform()");
+        detail::check_and_then<Next>();
         return self.held_.holds
                    ? detail::apply(std::forward<F>(f), std::forward<Self>(self).value())
                    : detail::passed_on<Next>(self.held_.error);
@@ -396,6 +247,7 @@ class [[nodiscard]] Result {
     static constexpr auto transform_of(Self&& self, F&& f) {
         using Value = std::remove_cv_t<std::remove_reference_t<decltype(detail::apply(
             std::forward<F>(f), std::forward<Self>(self).value()))>>;
+        detail::check_transform<Value>();
         using Next = Result<Value>;
         if (!self.held_.holds) {
             return detail::passed_on<Next>(self.held_.error);
@@ -424,19 +276,16 @@ class [[nodiscard]] Result<void> {
     constexpr Result() noexcept = default;
 
     /// It did not.
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): as std::expected
     constexpr Result(const Unexpected& unexpected) noexcept
         : error_{unexpected.error()}, holds_{false} {}
 
     /// From std::expected<void, Error>.
     template <detail::ExpectedOf<void> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     constexpr Result(const Expected& expected)
         : error_{expected.has_value() ? Error{} : expected.error()}, holds_{expected.has_value()} {}
 
     /// To std::expected<void, Error>.
     template <detail::ExpectedOf<void> Expected>
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same thing
     [[nodiscard]] constexpr operator Expected() const {
         return holds_ ? Expected{} : Expected{typename Expected::unexpected_type{error_}};
     }
@@ -465,22 +314,22 @@ class [[nodiscard]] Result<void> {
     template <typename F>
     constexpr auto and_then(F&& f) const {
         using Next = std::remove_cvref_t<decltype(std::forward<F>(f)())>;
-        static_assert(detail::is_result<Next>,
-                      "nsjoin: and_then() takes a function that returns a Result: for one that "
-                      "returns a value there is transform()");
+        detail::check_and_then<Next>();
         return holds_ ? std::forward<F>(f)() : detail::passed_on<Next>(error_);
     }
 
     /// This if it worked, or `f` of the error, a Result<void>.
     template <typename F>
     constexpr auto or_else(F&& f) const -> Result {
-        return holds_ ? *this : Result{std::forward<F>(f)(error_)};
+        detail::check_or_else<Result, F>();
+        return holds_ ? *this : std::forward<F>(f)(error_);
     }
 
     /// A Result of what `f`, which takes nothing, returns; or else the error.
     template <typename F>
     constexpr auto transform(F&& f) const {
         using Value = std::remove_cv_t<decltype(std::forward<F>(f)())>;
+        detail::check_transform<Value>();
         using Next = Result<Value>;
         if (!holds_) {
             return detail::passed_on<Next>(error_);
@@ -514,6 +363,8 @@ class [[nodiscard]] Result<void> {
     Error error_;
     bool holds_ = true;
 };
+
+// NOLINTEND(*-union-access,*-explicit-*,*-forwarding-reference*,*-exception-escape,*-identifier-naming)
 
 namespace detail {
 

@@ -2,6 +2,7 @@
 #ifndef NSJOIN_DETAIL_FILES_HPP
 #define NSJOIN_DETAIL_FILES_HPP
 
+#include <nsjoin/detail/kernel/proc.hpp>
 #include <nsjoin/fd.hpp>
 
 #include <array>
@@ -11,7 +12,6 @@
 #include <cstring>
 #include <string_view>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 // What the handles need to know of files before they trust them.
 
@@ -46,13 +46,7 @@ class SmallPath {
 
 /// Whether the open file, which may be one with O_PATH, is on a file system with that magic number.
 [[nodiscard]] inline auto lies_on(BorrowedFd fd, std::uint64_t magic) noexcept -> bool {
-    struct statfs facts {};
-
-    int result = 0;
-    do {
-        result = ::fstatfs(fd.get(), &facts);
-    } while (result != 0 && errno == EINTR);
-    return result == 0 && static_cast<std::uint32_t>(facts.f_type) == magic;
+    return lies_on(fd.get(), magic);
 }
 
 /// Whether the directory has that entry, itself, wherever it points if it is a link.
@@ -85,12 +79,7 @@ class SmallPath {
         proc.error().step = Step::open_proc;
         return proc;
     }
-    std::array<char, 16> self{};
-    const long length = call(SYS_readlinkat, proc->get(), "self", self.data(), self.size());
-    Subject own;
-    own.append(std::int64_t{pid});
-    if (length <= 0 ||
-        own.view() != std::string_view{self.data(), static_cast<std::size_t>(length)}) {
+    if (!proc_calls_us(proc->get(), pid)) {
         return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
     }
     return proc;

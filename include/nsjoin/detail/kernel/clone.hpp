@@ -2,8 +2,10 @@
 #ifndef NSJOIN_DETAIL_KERNEL_CLONE_HPP
 #define NSJOIN_DETAIL_KERNEL_CLONE_HPP
 
+#include <nsjoin/detail/kernel/proc.hpp>
 #include <nsjoin/detail/kernel/syscall.hpp>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
@@ -15,10 +17,12 @@ inline constexpr bool has_vfork = true;
 inline constexpr bool has_vfork = false;
 #endif
 
-/// Whether the process has several threads: unshare(2) refuses CLONE_THREAD then, and else does
-/// nothing for it.
+/// Whether the process has several threads, or may have: unshare(2) refuses CLONE_THREAD then
+/// (EINVAL), and else does nothing for it. Where a filter answers in its place, /proc is asked;
+/// what is not known counts as several.
 [[nodiscard]] inline auto has_threads() noexcept -> bool {
-    return call(SYS_unshare, clone_thread) == -EINVAL;
+    const long result = call(SYS_unshare, clone_thread);
+    return result == -EINVAL || (result != 0 && threads_in_proc() != 1);
 }
 
 // A process made with CLONE_VM and without a stack of its own runs on this very stack while its

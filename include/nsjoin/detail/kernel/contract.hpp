@@ -2,6 +2,8 @@
 #ifndef NSJOIN_DETAIL_KERNEL_CONTRACT_HPP
 #define NSJOIN_DETAIL_KERNEL_CONTRACT_HPP
 
+#include <nsjoin/detail/kernel/target.hpp>
+
 #include <cstdlib>
 #include <string_view>
 #include <unistd.h>

@@ -2,6 +2,8 @@
 #ifndef NSJOIN_DETAIL_KERNEL_ERRNO_NAMES_HPP
 #define NSJOIN_DETAIL_KERNEL_ERRNO_NAMES_HPP
 
+#include <nsjoin/detail/kernel/target.hpp>
+
 #include <array>
 #include <cerrno>
 #include <string_view>

@@ -2,6 +2,8 @@
 #ifndef NSJOIN_DETAIL_KERNEL_NUMBERS_HPP
 #define NSJOIN_DETAIL_KERNEL_NUMBERS_HPP
 
+#include <nsjoin/detail/kernel/target.hpp>
+
 #include <cstdint>
 
 // The kernel's numbers and structures, as its own headers have them. They are spelled out here

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_KERNEL_PROC_HPP
+#define NSJOIN_DETAIL_KERNEL_PROC_HPP
+
+#include <nsjoin/detail/kernel/syscall.hpp>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <fcntl.h>
+#include <string_view>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
+
+// What /proc says of the calling process where a system call can't be believed, because a seccomp
+// filter may have answered it. System calls only.
+
+namespace nsjoin::detail {
+
+/// Whether the open file, which may be one with O_PATH, is on a file system with that magic number.
+[[nodiscard]] inline auto lies_on(int fd, std::uint64_t magic) noexcept -> bool {
+    struct statfs facts {};
+
+    return call_again(SYS_fstatfs, fd, &facts) == 0 &&
+           static_cast<std::uint32_t>(facts.f_type) == magic;
+}
+
+/// /proc with O_PATH, whatever it is, or -errno.
+[[nodiscard]] inline auto open_proc_directory() noexcept -> long {
+    return open_at(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY);
+}
+
+/// Whether that /proc calls the calling process by that number: else it is of another pid
+/// namespace.
+[[nodiscard]] inline auto proc_calls_us(int proc, pid_t pid) noexcept -> bool {
+    std::array<char, 16> text{};
+    const long length = call(SYS_readlinkat, proc, "self", text.data(), text.size());
+    long number = 0;
+    for (long i = 0; i < length; ++i) {
+        number = 10 * number + (text[static_cast<std::size_t>(i)] - '0');
+    }
+    return length > 0 && number == pid;
+}
+
+/// How many threads /proc says that the calling process has, or 0 where it can't be believed.
+[[nodiscard]] inline auto threads_in_proc() noexcept -> std::uint64_t {
+    const long proc = open_proc_directory();
+    if (proc < 0) {
+        return 0;
+    }
+    const int directory = static_cast<int>(proc);
+    const int tasks = static_cast<int>(open_at(directory, "self/task", O_PATH | O_DIRECTORY));
+
+    struct stat facts {};
+
+    // A link a thread, beside the two that every directory has.
+    const bool known = tasks >= 0 && lies_on(directory, proc_super_magic) &&
+                       lies_on(tasks, proc_super_magic) &&
+                       proc_calls_us(directory, static_cast<pid_t>(call(SYS_getpid))) &&
+                       ::fstat(tasks, &facts) == 0 && facts.st_nlink > 2;
+    if (tasks >= 0) {
+        close_once(tasks);
+    }
+    close_once(directory);
+    return known ? facts.st_nlink - 2 : 0;
+}
+
+/// Whether the calling thread's user namespace denies setgroups(2), by what that /proc says: 1 or
+/// 0; -ENODEV if it is not the kernel's; else -errno. Needs no right. user_namespaces(7).
+[[nodiscard]] inline auto proc_denies_setgroups(int proc) noexcept -> long {
+    if (!lies_on(proc, proc_super_magic)) {
+        return -ENODEV;
+    }
+    const long opened = open_at(proc, "thread-self/setgroups", O_RDONLY);
+    if (opened < 0) {
+        return opened;
+    }
+    const int file = static_cast<int>(opened);
+    std::array<char, 8> text{};
+    const long length = lies_on(file, proc_super_magic)
+                            ? call_again(SYS_read, file, text.data(), text.size())
+                            : -ENODEV;
+    close_once(file);
+    if (length < 0) {
+        return length;
+    }
+    return std::string_view{text.data(), static_cast<std::size_t>(length)} == "deny\n" ? 1 : 0;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_KERNEL_PROC_HPP
