@@ -141,8 +141,8 @@ class CallerState {
     std::map<std::string, std::string> parts_;
 };
 
-/// The steps of a JoinPlan that only joins, with ids, without a time namespace.
-inline constexpr nsjoin::StepSet joining_steps = nsjoin::detail::possible_steps(
+/// What a JoinPlan can have that only joins, with ids, without a time namespace.
+inline constexpr nsjoin::detail::Possible only_joining = nsjoin::detail::possible(
     nsjoin::KindSet{nsjoin::all_kinds} - nsjoin::Kind::time, {}, nsjoin::detail::said_ids);
 
 /// Whether the plan is run by what is compiled for plans that only join. That is so where a
@@ -161,7 +161,7 @@ inline auto runs_as_joining(const nsjoin::Plan& plan) -> bool {
 /// join_and_clone() by what this run of the tests is for.
 inline auto clone(const nsjoin::Plan& plan) -> nsjoin::Result<nsjoin::Side> {
     return runs_as_joining(plan)
-               ? nsjoin::detail::to_side(plan.parts(), nsjoin::detail::perform<joining_steps>)
+               ? nsjoin::detail::to_side(plan.parts(), nsjoin::detail::perform<only_joining>)
                : nsjoin::join_and_clone(plan);
 }
 

@@ -13,10 +13,9 @@ namespace support {
 /// join_and_exec() by what this run of the tests is for.
 inline auto exec(const nsjoin::Plan& plan, const nsjoin::Command& command)
     -> nsjoin::Result<nsjoin::PidFd> {
-    return runs_as_joining(plan)
-               ? nsjoin::detail::execute_plan(plan.parts(), command,
-                                              nsjoin::detail::perform<joining_steps>)
-               : nsjoin::join_and_exec(plan, command);
+    return runs_as_joining(plan) ? nsjoin::detail::execute_plan(
+                                       plan.parts(), command, nsjoin::detail::perform<only_joining>)
+                                 : nsjoin::join_and_exec(plan, command);
 }
 
 /// What a program came to, as the caller sees it.

@@ -264,24 +264,32 @@ namespace detail {
     return same ? Result<void>{} : groups_differ();
 }
 
-/// Compares the groups with what they should be. `proc`: as for setgroups_is_denied().
-[[nodiscard]] inline auto verify_groups(const Groups& wanted, BorrowedFd proc = {}) noexcept
-    -> Result<void> {
-    if (!wanted.ids().empty()) {
-        return verify_list(wanted.ids());
-    }
-    if (wanted.kept() || call(SYS_getgroups, 0, nullptr) == 0) {
+/// Whether no groups are left, or the user namespace denies to drop them. `proc`: as for
+/// setgroups_is_denied().
+[[nodiscard]] inline auto verify_no_groups(BorrowedFd proc) noexcept -> Result<void> {
+    if (call(SYS_getgroups, 0, nullptr) == 0) {
         return {};
     }
-    if (!wanted.dropped()) {
-        return groups_differ();
-    }
-    // They may stay where setgroups is denied.
     const Result<bool> denied = setgroups_is_denied(Step::verify_ids, proc);
     if (!denied) {
         return Unexpected{denied.error()};
     }
     return *denied ? Result<void>{} : groups_differ();
+}
+
+/// Compares the groups with what they should be. `proc`: as for setgroups_is_denied().
+[[nodiscard]] inline auto verify_groups(const Groups& wanted, BorrowedFd proc) noexcept
+    -> Result<void> {
+    if (!wanted.ids().empty()) {
+        return verify_list(wanted.ids());
+    }
+    if (wanted.kept()) {
+        return {};
+    }
+    if (wanted.dropped()) {
+        return verify_no_groups(proc);
+    }
+    return call(SYS_getgroups, 0, nullptr) == 0 ? Result<void>{} : groups_differ();
 }
 
 /// Compares what the kernel says the ids are, real, effective and saved, with what they should be.
@@ -311,22 +319,29 @@ namespace detail {
     return same ? verify_groups(wanted.groups, proc) : same;
 }
 
+/// Drops the groups in a user namespace that the process has all rights in.
+[[nodiscard]] inline auto drop_groups_inside(BorrowedFd proc) noexcept -> Result<void> {
+    const long dropped = call(SYS_setgroups, 0, nullptr);
+    if (dropped == -EPERM) {
+        return judge_refused_groups(true, proc);
+    }
+    return dropped == 0 ? Result<void>{} : fail(Step::set_groups, static_cast<int>(-dropped));
+}
+
+/// Compares the ids with 0:0 without groups.
+[[nodiscard]] inline auto verify_root_inside(BorrowedFd proc) noexcept -> Result<void> {
+    Result<void> same = verify_id(SYS_getresgid, "gid ", 0);
+    same = same ? verify_id(SYS_getresuid, "uid ", 0) : same;
+    return same ? verify_no_groups(proc) : same;
+}
+
 /// become() of 0:0 without groups, in a user namespace that has just been joined, where the process
 /// has all rights. `proc`: as for setgroups_is_denied().
 [[nodiscard]] inline auto become_root_inside(BorrowedFd proc = {}) noexcept -> Result<void> {
-    const long dropped = call(SYS_setgroups, 0, nullptr);
-    Result<void> done;
-    if (dropped == -EPERM) {
-        done = judge_refused_groups(true, proc);
-    } else if (dropped != 0) {
-        done = fail(Step::set_groups, static_cast<int>(-dropped));
-    } else if (call(SYS_getgroups, 0, nullptr) != 0) {
-        done = groups_differ();
-    }
+    Result<void> done = drop_groups_inside(proc);
     done = done ? set_gid(0) : done;
     done = done ? set_uid(0) : done;
-    done = done ? verify_id(SYS_getresgid, "gid ", 0) : done;
-    return done ? verify_id(SYS_getresuid, "uid ", 0) : done;
+    return done ? verify_root_inside(proc) : done;
 }
 
 } // namespace detail

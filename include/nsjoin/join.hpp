@@ -76,14 +76,15 @@ namespace detail {
 /// Linux 5.3; each newer call has a fall-back. Errors: the failed step, with what it was done to
 /// and why.
 [[nodiscard]] inline auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
-    return detail::to_side(plan.parts(), detail::perform<detail::every_step()>);
+    return detail::to_side(plan.parts(), detail::perform<detail::anything()>);
 }
 
 /// The same with a plan of the compiler's: what such a plan can't say is not compiled.
 template <unsigned Joined, unsigned Created, unsigned Said>
 [[nodiscard]] auto join_and_clone(const JoinPlan<Joined, Created, Said>& plan) noexcept
     -> Result<Side> {
-    return detail::to_side(plan.parts(), detail::perform<JoinPlan<Joined, Created, Said>::steps>);
+    return detail::to_side(plan.parts(),
+                           detail::perform<JoinPlan<Joined, Created, Said>::possible>);
 }
 
 } // namespace nsjoin

@@ -21,7 +21,7 @@ namespace detail {
         return fail(Step::check_plan, Reason::bad_value,
                     "a program's process is the caller's own child, never its parent's");
     }
-    return done ? check_values(plan) : done;
+    return done;
 }
 
 /// The error of a program's run, with the name of the namespace. A pid namespace that the caller
@@ -41,6 +41,10 @@ namespace detail {
 [[nodiscard]] inline auto execute_run(Run& run, const Command& command,
                                       Result<void> (*before)(const Run&) noexcept) noexcept
     -> Result<PidFd> {
+    const Result<void> checked = check_plan(run);
+    if (!checked) {
+        return Unexpected{checked.error()};
+    }
     ProgramStack stack; // NOLINT(*-member-init)
     run.command = &command;
     run.perform_command = perform_command;
@@ -101,7 +105,7 @@ namespace detail {
 /// System calls: those of join_and_clone(), and execve(2). Linux 5.3.
 [[nodiscard]] inline auto join_and_exec(const Plan& plan, const Command& command) noexcept
     -> Result<PidFd> {
-    return detail::execute_plan(plan.parts(), command, detail::perform<detail::every_step()>);
+    return detail::execute_plan(plan.parts(), command, detail::perform<detail::anything()>);
 }
 
 /// The same with a plan of the compiler's: what such a plan can't say is not compiled, and one that
@@ -111,8 +115,8 @@ template <unsigned Joined, unsigned Created, unsigned Said>
                                  const Command& command) noexcept -> Result<PidFd> {
     static_assert((Said & detail::said_parent) == 0,
                   "nsjoin: a program's process is the caller's own child: leave child_of() out");
-    constexpr StepSet steps = JoinPlan<Joined, Created, Said>::steps;
-    return detail::execute_plan(plan.parts(), command, detail::perform<steps>);
+    return detail::execute_plan(plan.parts(), command,
+                                detail::perform<JoinPlan<Joined, Created, Said>::possible>);
 }
 
 /// A plan whose namespaces are opened and looked at once, to be run many times: by an agent that
@@ -128,6 +132,7 @@ class [[nodiscard]] PreparedPlan {
         PreparedPlan prepared{std::move(plan)};
         const Draft& parts = prepared.plan_.parts();
         Result<void> done = detail::check_for_command(parts, nothing());
+        done = done ? detail::check_values(parts) : done;
         if (done && would_be_init(parts)) {
             done = detail::fail(Step::check_plan, Reason::pending_pid);
         }
@@ -153,7 +158,7 @@ class [[nodiscard]] PreparedPlan {
             return Unexpected{checked.error()};
         }
         detail::Run run{plan_.parts(), detail::outline_of(plan_.parts(), command),
-                        detail::perform<detail::every_step()>};
+                        detail::perform<detail::anything()>};
         run.facts = facts_;
         run.opened = &opened_;
         return detail::execute_run(run, command, targets_live);

@@ -3,8 +3,8 @@
 #define NSJOIN_BOOTSTRAP_MESSAGE_OF_PLAN_HPP
 
 #include <nsjoin/bootstrap/encode.hpp>
-#include <nsjoin/detail/engine/namespaces.hpp>
 #include <nsjoin/detail/engine/id_maps.hpp>
+#include <nsjoin/detail/engine/namespaces.hpp>
 #include <nsjoin/plan.hpp>
 
 #include <array>

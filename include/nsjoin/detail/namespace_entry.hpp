@@ -9,7 +9,6 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <fcntl.h>
@@ -55,9 +54,8 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     const std::string_view text{buffer.data(), static_cast<std::size_t>(length < 0 ? 0 : length)};
     constexpr std::string_view label = "\nPid:\t";
     const std::size_t at = text.find(label);
-    if (at == std::string_view::npos ||
-        std::from_chars(text.data() + at + label.size(), text.data() + text.size(), pid).ec !=
-            std::errc{}) {
+    std::string_view rest = after(text, at == std::string_view::npos ? at : at + label.size());
+    if (!parse_number(take_until(rest, '\n'), pid)) {
         return fail(Step::open_namespace, length < 0 ? static_cast<int>(-length) : EBADF,
                     path.c_str());
     }

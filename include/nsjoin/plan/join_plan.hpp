@@ -28,10 +28,16 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
     said_offsets = 1U << 11U,
 };
 
-/// The steps that the plans of a JoinPlan's type can have: for what a function that runs them can
-/// leave out.
-[[nodiscard]] constexpr auto possible_steps(KindSet joined, KindSet created, unsigned said) noexcept
-    -> StepSet {
+/// What the plans can have that a function is compiled for, so that it leaves out the rest. Its
+/// members are public, as it is a template argument.
+struct Possible {
+    StepSet steps;
+    bool ids = true; ///< the plan says which ids the child takes
+};
+
+/// What the plans of a JoinPlan's type can have.
+[[nodiscard]] constexpr auto possible(KindSet joined, KindSet created, unsigned said) noexcept
+    -> Possible {
     const auto says = [said](unsigned what) {
         return (said & what) != 0;
     };
@@ -63,16 +69,16 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
     add(says(said_oom), Step::set_oom_score_adj);
     add(says(said_name), Step::set_name);
     add(says(said_death), Step::set_death_signal | Step::pin_caller);
-    return steps;
+    return {steps, says(said_ids)};
 }
 
 /// For plans that may say anything.
-[[nodiscard]] consteval auto every_step() noexcept -> StepSet {
-    StepSet steps;
+[[nodiscard]] consteval auto anything() noexcept -> Possible {
+    Possible all;
     for (std::size_t i = 0; i < plan_step_count; ++i) {
-        steps.set(static_cast<Step>(i));
+        all.steps.set(static_cast<Step>(i));
     }
-    return steps;
+    return all;
 }
 
 struct PlanAccess {
@@ -276,9 +282,9 @@ class [[nodiscard]] JoinPlan {
         return say<detail::said_parent>([parent](Draft& draft) { draft.child_of = parent; });
     }
 
-    /// The steps that it can have: what it can't have is left out of the program that runs it.
-    static constexpr StepSet steps =
-        detail::possible_steps(KindSet::from_bits(Joined), KindSet::from_bits(Created), Said);
+    /// What it can have: the rest is left out of the program that runs it.
+    static constexpr detail::Possible possible =
+        detail::possible(KindSet::from_bits(Joined), KindSet::from_bits(Created), Said);
 
     /// What the plan says.
     [[nodiscard]] auto parts() const& noexcept -> const Draft& { return draft_; }
@@ -298,7 +304,7 @@ class [[nodiscard]] JoinPlan {
     template <unsigned, unsigned, unsigned>
     friend class JoinPlan;
 
-    explicit JoinPlan(Draft draft) noexcept : draft_{std::move(draft)} {}
+    explicit JoinPlan(const Draft& draft) noexcept : draft_{draft} {}
 
     template <typename Ks, typename Change>
     [[nodiscard]] auto join_checked(const Change& change) const {
@@ -318,9 +324,9 @@ class [[nodiscard]] JoinPlan {
 
     template <unsigned J, unsigned C, unsigned S, typename Change>
     [[nodiscard]] auto next(const Change& change) const {
-        Draft draft = draft_;
-        change(draft);
-        return JoinPlan<J, C, S>{std::move(draft)};
+        JoinPlan<J, C, S> result{draft_};
+        change(result.draft_);
+        return result;
     }
 
     Draft draft_;

@@ -4,8 +4,6 @@
 
 #include <nsjoin/detail/engine/run.hpp>
 
-#include <sys/vfs.h>
-
 // What the caller asks the kernel about a plan before there is another process, and what it learns
 // from an attempt that failed.
 
@@ -33,22 +31,6 @@ namespace nsjoin::detail {
     const std::span<const IdExtent> gids = user.gids.extents();
     return gids.size() == 1 && gids.front().count == 1 && gids.front().outside == ::getegid() &&
            !has_capability(cap_setgid);
-}
-
-/// Whether the plan's cgroup is of a hierarchy that clone3(2) can place into. Errors: not_a_cgroup;
-/// those of fstatfs(2).
-[[nodiscard]] inline auto ask_cgroup(const Draft& plan, Facts& facts) noexcept -> Result<void> {
-    struct statfs about {};
-
-    if (::fstatfs(plan.cgroup.get(), &about) != 0) {
-        return fail(Step::open_cgroup, errno);
-    }
-    const auto magic = static_cast<std::uint64_t>(about.f_type);
-    if (magic != cgroup_super_magic && magic != cgroup2_super_magic) {
-        return fail(Step::open_cgroup, Reason::not_a_cgroup);
-    }
-    facts.into_cgroup = magic == cgroup2_super_magic;
-    return {};
 }
 
 /// What a caller that joins by itself has to know before, as it can't try the clone twice.
@@ -84,12 +66,6 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
     if (plan.maps) {
         facts.deny_setgroups = must_deny_setgroups(*plan.maps);
     }
-    if (plan.cgroup.ok()) {
-        Result<void> asked = ask_cgroup(plan, facts);
-        if (!asked) {
-            return asked;
-        }
-    }
     if (outline.single_target()) {
         ask_for_one_call(plan, outline, facts);
         return {};
@@ -101,12 +77,13 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
 /// if there is no other way, so that the error is the plan's. Pure.
 [[nodiscard]] constexpr auto learn_from_clone(const Schedule& schedule, Process made, Call by,
                                               int code, Facts& facts) noexcept -> bool {
-    if (by != Call::clone3 || !may_be_missing(code)) {
+    const ProcessFacts& process = schedule.process(made);
+    const bool places = process.in_cgroup && process.maker == Process::caller &&
+                        facts.into_cgroup && !schedule.roles.caller_joins;
+    if (by != Call::clone3 || !(may_be_missing(code) || (places && is_about_cgroup(code)))) {
         return false;
     }
-    const ProcessFacts& process = schedule.process(made);
-    if (process.in_cgroup && process.maker == Process::caller && facts.into_cgroup &&
-        !schedule.roles.caller_joins) {
+    if (places) {
         facts.into_cgroup = false;
     } else if (process.clear_sighand) {
         facts.clear_sighand = false;
@@ -148,10 +125,23 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
     return by_pidfd;
 }
 
+/// What the groups teach: whether the user namespace denies to set them could not be read inside,
+/// where /proc is the target's, so it has to be opened before.
+[[nodiscard]] inline auto learn_from_groups(Run& run, const Error& error) noexcept -> bool {
+    const bool unread = error.reason == Reason::not_procfs ||
+                        (error.reason == Reason::system && error.code != EPERM);
+    const bool again = unread && !run.facts.proc_before && !run.outline.callers_parent;
+    run.facts.proc_before = true;
+    return again;
+}
+
 /// Whether the failure of an attempt shows another way, which `run.facts` then have. Errors: those
 /// of asking about it.
 [[nodiscard]] inline auto learn(Run& run, const Schedule& schedule, const Error& error) noexcept
     -> Result<bool> {
+    if (error.step == Step::set_groups || error.step == Step::verify_ids) {
+        return learn_from_groups(run, error);
+    }
     if (error.reason != Reason::system) {
         return false;
     }

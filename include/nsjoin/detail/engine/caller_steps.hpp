@@ -5,6 +5,8 @@
 #include <nsjoin/detail/engine/id_maps.hpp>
 #include <nsjoin/detail/engine/steps.hpp>
 
+#include <sys/vfs.h>
+
 // What the caller does, a function a step, beside making processes.
 
 namespace nsjoin::detail {
@@ -36,7 +38,17 @@ namespace nsjoin::detail {
 }
 
 /// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
+/// Errors: not_a_cgroup; those of fstatfs(2) and open(2).
 [[nodiscard]] inline auto open_cgroup(Attempt& attempt) noexcept -> Result<void> {
+    struct statfs about {};
+
+    if (::fstatfs(attempt.run.plan.cgroup.get(), &about) != 0) {
+        return fail(Step::open_cgroup, errno);
+    }
+    const auto magic = static_cast<std::uint64_t>(about.f_type);
+    if (magic != cgroup_super_magic && magic != cgroup2_super_magic) {
+        return fail(Step::open_cgroup, Reason::not_a_cgroup);
+    }
     Result<OwnedFd> procs =
         open_owned(Step::open_cgroup, attempt.run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);
     if (!procs) {

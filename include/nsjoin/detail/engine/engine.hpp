@@ -97,15 +97,23 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
     return plan.console.ok() ? run.standard.take() : Result<void>{};
 }
 
+/// What can be known wrong is refused before the kernel is asked anything.
+[[nodiscard]] inline auto check_plan(Run& run) noexcept -> Result<void> {
+    Schedule only;
+    only.add({Step::check_plan});
+    Attempt attempt{run, only};
+    return run.perform(attempt, 0);
+}
+
 /// Runs a plan. Returns in the caller with the child, and in the child with no pid.
 [[nodiscard]] inline auto run_plan(const Draft& plan, Perform perform,
                                    const RunOptions& options = {}) noexcept -> Result<Outcome> {
     const ErrnoKeeper keep_errno; // a process on this memory has this thread's errno
-    Result<void> done = check_values(plan);
+    Run run{plan, outline_of(plan), perform};
+    Result<void> done = check_plan(run);
     if (!done) {
         return Unexpected{done.error()};
     }
-    Run run{plan, outline_of(plan), perform};
     run.options = options;
     run.thread = read_thread_record();
     if (options.keep_thread_id) {
@@ -126,7 +134,7 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
 /// The same, for plans that may say anything.
 [[nodiscard]] inline auto run_plan(const Draft& plan, const RunOptions& options) noexcept
     -> Result<Outcome> {
-    return run_plan(plan, perform<every_step()>, options);
+    return run_plan(plan, perform<anything()>, options);
 }
 
 } // namespace nsjoin::detail

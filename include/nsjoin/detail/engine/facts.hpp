@@ -27,10 +27,11 @@ struct Facts {
     KindSet untold{};     ///< those that the kernel does not tell that of
     bool clone3 = true;
     bool clear_sighand = true;   ///< clone3(2) resets handlers
-    bool into_cgroup = false;    ///< clone3(2) places a process into the plan's cgroup
+    bool into_cgroup = true;     ///< clone3(2) places a process into the plan's cgroup
     bool vfork = has_vfork;      ///< a process can run on the caller's memory
     bool deny_setgroups = false; ///< the kernel takes the gid map only when setgroups is denied
     bool first_of_pids = false;  ///< the caller is pid 1 of its pid namespace
+    bool proc_before = false;    ///< /proc is needed from before anything is joined
     bool many_threads = false;   ///< or it is not known that there is one
     bool pending_pid = false;    ///< the caller has put its children into another pid namespace
     StepSet done{};              ///< what a caller that joins by itself has done before
@@ -41,6 +42,12 @@ struct Facts {
 [[nodiscard]] constexpr auto may_be_missing(int code) noexcept -> bool {
     return code == ENOSYS || code == EPERM || code == EACCES || code == EINVAL || code == E2BIG ||
            code == EOPNOTSUPP;
+}
+
+/// Whether the errno of a clone may be about the cgroup that the process was to be born in: it is
+/// no directory of a v2 hierarchy, or the process may not be there.
+[[nodiscard]] constexpr auto is_about_cgroup(int code) noexcept -> bool {
+    return code == EBADF || code == EBUSY || code == ENODEV || code == ENOENT;
 }
 
 } // namespace nsjoin::detail

@@ -24,14 +24,20 @@ template <bool Can, typename How>
 /// Performs the task with that place in the schedule, in the process whose it is. `Possible` are
 /// the steps that the plans can have which this is compiled for: what they can't have is left out.
 // NOLINTNEXTLINE(*-cognitive-complexity,*-function-size): a table
-template <StepSet Possible>
+template <Possible May>
 [[nodiscard]] auto perform(Attempt& attempt, std::size_t place) noexcept -> Result<void> {
     constexpr auto can = [](Step step) {
-        return Possible.contains(step);
+        return May.steps.contains(step);
     };
     const Task& task = attempt.schedule.list[place];
     const Draft& plan = attempt.run.plan;
     switch (task.step) {
+    case Step::check_plan:
+        if constexpr (May.ids || can(Step::set_oom_score_adj) || can(Step::set_death_signal) ||
+                      can(Step::make_opener) || can(Step::await_maps)) {
+            return check_values(plan);
+        }
+        return {};
     case Step::open_proc:
         return only_if<can(Step::open_proc)>([&] { return open_proc_of(attempt.run); });
     case Step::check_console:
@@ -120,7 +126,10 @@ template <StepSet Possible>
     case Step::set_gid:
     case Step::set_uid:
     case Step::verify_ids:
-        return only_if<can(Step::set_uid)>([&] { return take_id(attempt, task); });
+        if (attempt.schedule.roles.becomes_root) {
+            return only_if<can(Step::set_uid)>([&] { return take_root_id(attempt, task); });
+        }
+        return only_if<May.ids>([&] { return take_id(attempt, task); });
     case Step::set_death_signal:
         return only_if<can(Step::set_death_signal)>([&] { return set_death_signal(attempt); });
     case Step::report:

@@ -2,7 +2,7 @@
 #ifndef NSJOIN_DETAIL_ENGINE_PROCESSES_HPP
 #define NSJOIN_DETAIL_ENGINE_PROCESSES_HPP
 
-#include <nsjoin/detail/engine/ask.hpp>
+#include <nsjoin/detail/engine/clone_error.hpp>
 #include <nsjoin/detail/engine/run.hpp>
 
 #include <csignal>
@@ -12,92 +12,6 @@
 // How processes are made, walk their tasks, hand over and end.
 
 namespace nsjoin::detail {
-
-/// Unshares the kinds in one call. When that fails, one by one, to learn which one it was: the
-/// process ends anyway.
-[[nodiscard]] inline auto unshare_kinds(KindSet kinds) noexcept -> Result<void> {
-    const long result = call(SYS_unshare, kinds.clone_flags());
-    if (result == 0) {
-        return {};
-    }
-    for (const Kind kind : kinds) {
-        const long one = call(SYS_unshare, facts(kind).clone_flag);
-        if (one < 0) {
-            return outcome(create_step(kind), one);
-        }
-    }
-    return outcome(create_step(*kinds.begin()), result);
-}
-
-// ── Which task of a clone failed ────────────────────────────────────────────────────────────────
-
-/// Which of the kinds the kernel refuses to create, as a copy of this process is told that asks. No
-/// handler runs in it, and nobody else hears of its end: it has no exit signal.
-[[nodiscard]] inline auto find_refused(KindSet kinds) noexcept -> Result<void> {
-    SharedHandover shared;
-    Handover* const answer = shared.get();
-    const KernelSignalSet mask = block_signals();
-    const long pid = answer == nullptr ? -ENOMEM : call(SYS_clone, 0UL, 0UL, 0UL, 0UL, 0UL);
-    if (pid == 0) {
-        const Result<void> done = unshare_kinds(kinds);
-        if (!done) {
-            answer->error = done.error();
-            answer->failed = true;
-        }
-        exit_now(0);
-    }
-    restore_signals(mask);
-    if (pid > 0) {
-        (void)call_again(SYS_wait4, pid, nullptr, wait_all, nullptr);
-    }
-    return pid > 0 && answer->failed ? Unexpected{answer->error} : Result<void>{};
-}
-
-/// Whether the errno of a clone is about the cgroup that the process was to be born in.
-[[nodiscard]] constexpr auto is_about_cgroup(int code) noexcept -> bool {
-    return code == EBUSY || code == EBADF || code == ENODEV || code == ENOENT ||
-           code == EOPNOTSUPP || code == EACCES;
-}
-
-/// Whether it may be about a namespace: the rights over it, or the limit of such.
-[[nodiscard]] constexpr auto is_about_namespaces(int code) noexcept -> bool {
-    return code == EPERM || code == EINVAL || code == ENOSPC || code == EUSERS || code == ENOSYS;
-}
-
-/// The error of a clone that failed for good, of the task that it could not do: to place the
-/// process, to create a namespace, or to make it at all.
-[[nodiscard]] inline auto clone_error(const Attempt& attempt, Step step, int code) noexcept
-    -> Unexpected {
-    bool places = false;
-    KindSet kinds;
-    for (const Task& task : attempt.schedule.tasks()) {
-        if (task.call == Call::with_clone) {
-            places = places || task.step == Step::enter_cgroup;
-            kinds = step == Step::make_child ? kinds | task.kinds : kinds;
-        }
-    }
-    if (places && is_about_cgroup(code)) {
-        return fail(Step::enter_cgroup, code);
-    }
-    if (!kinds.empty() && is_about_namespaces(code)) {
-        const Result<void> found = find_refused(kinds);
-        if (!found) {
-            return Unexpected{found.error()};
-        }
-    }
-    return fail(step, code);
-}
-
-/// The error of a clone: the bare one if there is another way to try.
-[[nodiscard]] inline auto failed_clone(const Attempt& attempt, std::size_t place,
-                                       long result) noexcept -> Unexpected {
-    const Task& task = attempt.schedule.list[place];
-    const int code = static_cast<int>(-result);
-    Facts facts = attempt.run.facts;
-    return learn_from_clone(attempt.schedule, task, code, facts)
-               ? fail(task.step, code)
-               : clone_error(attempt, task.step, code);
-}
 
 // ── A process walks its tasks ───────────────────────────────────────────────────────────────────
 
@@ -136,7 +50,7 @@ namespace nsjoin::detail {
     -> Result<void> {
     for (; next < attempt.schedule.count; ++next) {
         const Task& task = attempt.schedule.list[next];
-        if (task.process != self || task.call == Call::with_clone) {
+        if (task.process != self || task.call == Call::with_clone || task.call == Call::none) {
             continue;
         }
         if (tells_by_memory(attempt, self)) {

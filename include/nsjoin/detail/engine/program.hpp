@@ -2,8 +2,7 @@
 #ifndef NSJOIN_DETAIL_ENGINE_PROGRAM_HPP
 #define NSJOIN_DETAIL_ENGINE_PROGRAM_HPP
 
-#include <nsjoin/command.hpp>
-#include <nsjoin/detail/engine/caller_steps.hpp>
+#include <nsjoin/detail/engine/descriptors.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
 
 // How a child becomes the program of a Command. All of it runs between clone and exec, perhaps on
@@ -14,35 +13,6 @@
 extern "C" [[gnu::weak]] void __asan_handle_no_return(); // NOLINT
 
 namespace nsjoin::detail {
-
-inline constexpr unsigned close_range_unshare = 1U << 1U;
-inline constexpr unsigned every_descriptor = ~0U;
-
-#ifdef SYS_close_range
-inline constexpr long close_range_number = SYS_close_range;
-#else
-inline constexpr long close_range_number = 436;
-#endif
-
-/// How many descriptors a command passes at most.
-inline constexpr std::size_t max_passed = 256;
-
-[[nodiscard]] inline auto count_passed_as(const Command& command, int number) noexcept -> int {
-    int count = 0;
-    for (const PassedFd& passed : command.descriptors) {
-        count += passed.to == number ? 1 : 0;
-    }
-    return count;
-}
-
-[[nodiscard]] inline auto is_passed_from(const Command& command, int number) noexcept -> bool {
-    for (const PassedFd& passed : command.descriptors) {
-        if (passed.from.get() == number) {
-            return true;
-        }
-    }
-    return command.program.file().get() == number;
-}
 
 /// What can be found wrong with a command before there is a process.
 [[nodiscard]] inline auto check_command(const Command& command) noexcept -> Result<void> {
@@ -83,149 +53,6 @@ inline constexpr std::size_t max_passed = 256;
     said.set(Step::set_no_new_privileges, command.no_new_privileges);
     said.set(Step::set_signals, command.signal_mask || command.default_signals);
     return outline;
-}
-
-/// Copies what the command names where a console will be.
-[[nodiscard]] inline auto copy_from_console(Run& run, const Command& command) noexcept
-    -> Result<void> {
-    for (int number = 0; run.plan.console.ok() && number <= STDERR_FILENO; ++number) {
-        if (!is_passed_from(command, number)) {
-            continue;
-        }
-        const long copy = call(SYS_fcntl, number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        if (copy < 0) {
-            return outcome(Step::pass_descriptors, copy);
-        }
-        run.copies[static_cast<std::size_t>(number)].reset(static_cast<int>(copy));
-    }
-    return {};
-}
-
-/// The number under which the command's descriptor is found, whatever the console has taken.
-[[nodiscard]] inline auto number_of(const Run& run, BorrowedFd fd) noexcept -> int {
-    if (!fd.ok() || fd.get() > STDERR_FILENO) {
-        return fd.get();
-    }
-    const OwnedFd& copy = run.copies[static_cast<std::size_t>(fd.get())];
-    return copy.ok() ? copy.get() : fd.get();
-}
-
-/// One more than the highest descriptor that the plan or the command names.
-[[nodiscard]] inline auto above_all(const Attempt& attempt) noexcept -> int {
-    const Run& run = attempt.run;
-    const Draft& plan = run.plan;
-    int highest = STDERR_FILENO;
-    const auto consider = [&highest](int number) {
-        highest = number > highest ? number : highest;
-    };
-    for (const int number : {attempt.kept.executable, attempt.kept.errors,
-                             attempt.cgroup_procs.get(), attempt.caller_pidfd.get(),
-                             plan.console.get(), plan.root.get(), plan.working_directory.get()}) {
-        consider(number);
-    }
-    for (const PassedFd& passed : run.command->descriptors) {
-        consider(number_of(run, passed.from));
-        consider(passed.to);
-    }
-    return highest + 1;
-}
-
-/// Gives the process, which may share the caller's, a descriptor table of its own, with no more in
-/// it than needed: to copy all of a big one would be the dearest part of it all. Where nothing
-/// changes in it, execve(2) copies it.
-[[nodiscard]] inline auto own_descriptors(const Attempt& attempt) noexcept -> Result<void> {
-    long result = -ENOSYS;
-    if (attempt.run.command->close_others) {
-        result =
-            call(close_range_number, above_all(attempt), every_descriptor, close_range_unshare);
-    }
-    if (result < 0) {
-        result = call(SYS_unshare, clone_files);
-    }
-    return outcome(Step::own_descriptors, result);
-}
-
-[[nodiscard]] inline auto pass_as(int from, int to) noexcept -> long {
-    return from == to ? call(SYS_fcntl, to, F_SETFD, 0) : call_again(SYS_dup3, from, to, 0);
-}
-
-/// Puts the descriptors under their numbers. What is kept and in the way is moved.
-[[nodiscard]] inline auto place_descriptors(Attempt& attempt) noexcept -> long {
-    const Run& run = attempt.run;
-    const Command& command = *run.command;
-    Kept& kept = attempt.kept;
-    const int above = above_all(attempt);
-    const auto& list = command.descriptors;
-    const auto is_taken = [&command](int number) {
-        return count_passed_as(command, number) != 0;
-    };
-    for (int* const number : {&kept.executable, &kept.errors}) {
-        if (*number >= 0 && is_taken(*number)) {
-            const long moved = call(SYS_fcntl, *number, F_DUPFD_CLOEXEC, above);
-            if (moved < 0) {
-                return moved;
-            }
-            *number = static_cast<int>(moved);
-        }
-    }
-    // Where one comes from a number that another one takes, all are moved out of the way first.
-    bool crossed = false;
-    for (const PassedFd& passed : list) {
-        const int number = number_of(run, passed.from);
-        crossed = crossed || (number != passed.to && is_taken(number));
-    }
-    std::array<int, max_passed> from{};
-    for (std::size_t i = 0; i < list.size(); ++i) {
-        const int number = number_of(run, list[i].from);
-        const long moved = crossed ? call(SYS_fcntl, number, F_DUPFD_CLOEXEC, above) : number;
-        if (moved < 0) {
-            return moved;
-        }
-        from[i] = static_cast<int>(moved);
-    }
-    long result = 0;
-    for (std::size_t i = 0; i < list.size() && result >= 0; ++i) {
-        result = pass_as(from[i], list[i].to);
-    }
-    return result;
-}
-
-/// Closes `first` to `last`. close_range(2), or where that is missing one by one.
-inline void close_between(unsigned first, unsigned last) noexcept {
-    if (first > last || call(close_range_number, first, last, 0U) == 0) {
-        return;
-    }
-    rlimit limit{};
-    (void)call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &limit);
-    for (unsigned fd = first; fd <= last && fd < limit.rlim_cur; ++fd) {
-        close_once(static_cast<int>(fd));
-    }
-}
-
-/// Closes all but 0, 1, 2, the passed descriptors and what is kept.
-inline void close_others(const Command& command, const Kept& kept) noexcept {
-    auto first = static_cast<unsigned>(STDERR_FILENO + 1);
-    for (;;) {
-        unsigned next = every_descriptor;
-        const auto consider = [&](int fd) {
-            if (fd >= 0 && static_cast<unsigned>(fd) >= first) {
-                next = static_cast<unsigned>(fd) < next ? static_cast<unsigned>(fd) : next;
-            }
-        };
-        consider(kept.executable);
-        consider(kept.errors);
-        for (const PassedFd& passed : command.descriptors) {
-            consider(passed.to);
-        }
-        if (next == every_descriptor) {
-            close_between(first, every_descriptor);
-            return;
-        }
-        if (next > first) {
-            close_between(first, next - 1);
-        }
-        first = next + 1;
-    }
 }
 
 /// struct sigaction of the kernel, as all zero: SIG_DFL. Four words on every architecture of ours.
@@ -366,15 +193,6 @@ template <typename... Args>
     }
     return fail(Step::execute, static_cast<int>(-result),
                 executable >= 0 ? std::string_view{"the open file"} : std::string_view{path});
-}
-
-/// Puts the descriptors of the command in their places, and closes the others if it says so.
-[[nodiscard]] inline auto pass_descriptors(Attempt& attempt) noexcept -> Result<void> {
-    const long passed = place_descriptors(attempt);
-    if (passed >= 0 && attempt.run.command->close_others) {
-        close_others(*attempt.run.command, attempt.kept);
-    }
-    return outcome(Step::pass_descriptors, passed);
 }
 
 /// Makes the pipe that tells the caller of the execution: in the child, because a copy of the

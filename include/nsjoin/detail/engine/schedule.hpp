@@ -2,207 +2,16 @@
 #ifndef NSJOIN_DETAIL_ENGINE_SCHEDULE_HPP
 #define NSJOIN_DETAIL_ENGINE_SCHEDULE_HPP
 
-#include <nsjoin/detail/engine/roles.hpp>
-#include <nsjoin/error.hpp>
+#include <nsjoin/detail/engine/join_tasks.hpp>
 #include <nsjoin/order.hpp>
 
-#include <array>
 #include <cstddef>
-#include <cstdint>
 #include <span>
-#include <type_traits>
 
 // A plan becomes data: which processes there are, what each does, in which order and by which
 // system call. Pure: no system call, no allocation.
 
 namespace nsjoin::detail {
-
-/// By which system call a task is done, where its step alone does not say it.
-enum class Call : std::uint8_t {
-    usual, ///< as facts(step) says
-    none,  ///< it is done already
-    clone3,
-    clone,
-    with_clone,   ///< by the clone that makes the process
-    setns_pidfd,  ///< setns(2) of a target's pidfd
-    setns_space,  ///< setns(2) of a namespace's descriptor
-    write_procs,  ///< write(2) to cgroup.procs
-    tell,         ///< the caller's end of what the child waits for
-    hear,         ///< the caller's end of what the child tells
-    of_the_child, ///< in the child's directory of /proc
-};
-
-/// The descriptor that a task needs: of a kind's source as the plan has it, or of the namespace
-/// that was opened of a target. A value.
-struct Slot {
-    std::int8_t number = -1;
-
-    [[nodiscard]] static constexpr auto of_plan(Kind kind) noexcept -> Slot {
-        return {static_cast<std::int8_t>(kind)};
-    }
-
-    [[nodiscard]] static constexpr auto opened(Kind kind) noexcept -> Slot {
-        return {static_cast<std::int8_t>(static_cast<std::size_t>(kind) + kind_count)};
-    }
-
-    [[nodiscard]] constexpr auto is_opened() const noexcept -> bool {
-        return number >= static_cast<std::int8_t>(kind_count);
-    }
-
-    [[nodiscard]] constexpr auto kind() const noexcept -> Kind {
-        return static_cast<Kind>(static_cast<std::size_t>(number) % kind_count);
-    }
-
-    [[nodiscard]] friend constexpr auto operator==(Slot, Slot) noexcept -> bool = default;
-};
-
-/// One line of a schedule.
-struct Task {
-    Step step = Step::check_plan;
-    Process process = Process::caller;
-    Call call = Call::usual;
-    KindSet kinds{}; ///< that it joins or creates
-    Slot slot{};
-    /// The kernel could not say whether the rights are there: EPERM means that the kinds are joined
-    /// by a later task, when the user namespace is.
-    bool may_wait = false;
-
-    [[nodiscard]] friend constexpr auto operator==(const Task&, const Task&) noexcept
-        -> bool = default;
-};
-
-/// One process of a schedule.
-struct ProcessFacts {
-    bool there = false;
-    Process maker = Process::caller;
-    Memory memory = Memory::copy;
-    bool sibling = false;       ///< its parent is its maker's parent: CLONE_PARENT
-    bool in_cgroup = false;     ///< it is born in the plan's cgroup, or enters it
-    bool clear_sighand = false; ///< its handlers are reset as it is made
-    bool not_dumpable = false;  ///< before it is where others could reach it
-    /// Others that are not trusted can see it, signal it, or decide over its memory: it is in a pid
-    /// namespace that was joined, has ids of the target's, or is in the plan's cgroup.
-    bool exposed = false;
-
-    [[nodiscard]] friend constexpr auto operator==(const ProcessFacts&,
-                                                   const ProcessFacts&) noexcept -> bool = default;
-};
-
-/// What happens, for one attempt.
-struct Schedule {
-    static constexpr std::size_t capacity = plan_step_count + kind_count + 4;
-
-    std::array<Task, capacity> list{};
-    std::size_t count = 0;
-    std::array<ProcessFacts, process_count> processes{};
-    Roles roles{};
-    /// Why there is none, or Reason::system.
-    Reason refused = Reason::system;
-
-    [[nodiscard]] constexpr auto tasks() const noexcept -> std::span<const Task> {
-        return {list.data(), count};
-    }
-
-    [[nodiscard]] constexpr auto process(Process which) const noexcept -> const ProcessFacts& {
-        return processes[static_cast<std::size_t>(which)];
-    }
-
-    constexpr void add(const Task& task) noexcept { list[count++] = task; }
-};
-
-static_assert(std::is_trivially_copyable_v<Schedule>);
-
-/// Makes the tasks that join: what the caller has the rights over, then the user namespace, then
-/// what that gives the rights over.
-class JoinTasks {
-  public:
-    /// `order` has the steps that join, in their order.
-    constexpr JoinTasks(const Outline& plan, const Facts& facts, std::span<const Step> order,
-                        Schedule& schedule) noexcept
-        : plan_{plan},
-          facts_{facts},
-          order_{order},
-          schedule_{schedule},
-          joining_{schedule.roles.joining} {}
-
-    constexpr void add_all() noexcept {
-        if (joining_.empty()) {
-            return;
-        }
-        if (facts_.join_by == JoinBy::one_call) {
-            add(*joining_.begin(), joining_, true, false);
-            return;
-        }
-        add_part(false);
-        if (joining_.contains(Kind::user)) {
-            add_user();
-        }
-        // Without a user namespace nothing will give the rights: let the kernel say what it has
-        // against each.
-        add_part(true);
-    }
-
-  private:
-    constexpr void add(Kind first, KindSet kinds, bool by_pidfd, bool may_wait) noexcept {
-        const bool opened = !by_pidfd && plan_.by_target(first);
-        schedule_.add({join_step(first), schedule_.roles.first_process(),
-                       by_pidfd ? Call::setns_pidfd : Call::setns_space, kinds,
-                       opened ? Slot::opened(first) : Slot::of_plan(first), may_wait});
-    }
-
-    /// Whether the kind is joined by the very call that joins the user namespace.
-    [[nodiscard]] constexpr auto with_user(Kind kind) const noexcept -> bool {
-        return facts_.join_by == JoinBy::target && joining_.contains(Kind::user) &&
-               plan_.same_target(kind, Kind::user);
-    }
-
-    constexpr void add_user() noexcept {
-        KindSet kinds = Kind::user;
-        for (const Kind kind : joining_) {
-            kinds = with_user(kind) ? kinds | kind : kinds;
-        }
-        const bool by_pidfd = facts_.join_by == JoinBy::target && plan_.by_target(Kind::user);
-        add(Kind::user, kinds, by_pidfd, false);
-    }
-
-    /// The kinds before the user namespace, or those after it: the rights move none but that one.
-    constexpr void add_part(bool after) noexcept {
-        const std::size_t begin = schedule_.count;
-        for (const Step step : order_) {
-            if (!is_join(step)) {
-                continue;
-            }
-            const Kind kind = join_kind(step);
-            if (!joining_.contains(kind) || kind == Kind::user || with_user(kind)) {
-                continue;
-            }
-            const bool untold = facts_.untold.contains(kind);
-            const bool twice = untold && joining_.contains(Kind::user);
-            if (twice || (untold ? !after : facts_.after_user.contains(kind) == after)) {
-                add_or_merge(begin, kind, twice && !after);
-            }
-        }
-    }
-
-    constexpr void add_or_merge(std::size_t begin, Kind kind, bool may_wait) noexcept {
-        const bool by_pidfd =
-            facts_.join_by == JoinBy::target && plan_.by_target(kind) && !may_wait;
-        for (std::size_t i = begin; by_pidfd && i < schedule_.count; ++i) {
-            Task& task = schedule_.list[i];
-            if (task.call == Call::setns_pidfd && plan_.same_target(kind, task.slot.kind())) {
-                task.kinds = task.kinds | kind;
-                return;
-            }
-        }
-        add(kind, kind, by_pidfd, may_wait);
-    }
-
-    const Outline& plan_;
-    const Facts& facts_;
-    std::span<const Step> order_;
-    Schedule& schedule_;
-    KindSet joining_;
-};
 
 /// Makes a schedule of a plan, task by task.
 class Scheduler {
@@ -277,7 +86,7 @@ class Scheduler {
     }
 
     [[nodiscard]] constexpr auto needs_proc() const noexcept -> bool {
-        return says(Step::await_maps) || says(Step::set_oom_score_adj) ||
+        return facts_.proc_before || says(Step::await_maps) || says(Step::set_oom_score_adj) ||
                says(Step::take_mount_sources) || plan_.created.contains(Kind::time);
     }
 

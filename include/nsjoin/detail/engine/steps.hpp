@@ -199,21 +199,36 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     return outcome(Step::clear_inheritable, result);
 }
 
-/// The ids, each in its step: those of the plan, or 0:0 without groups.
+/// The ids of the plan, each in its step.
 [[nodiscard]] inline auto take_id(const Attempt& attempt, const Task& task) noexcept
     -> Result<void> {
-    const bool root = attempt.schedule.roles.becomes_root;
-    const Credentials& ids = root ? attempt.run.root_ids : *attempt.run.plan.credentials;
+    const Credentials& ids = *attempt.run.plan.credentials;
+    const BorrowedFd proc = attempt.run.proc;
     switch (task.step) {
     case Step::set_groups:
         // Who enters another user namespace has every capability in it.
-        return set_groups(ids.groups, attempt.schedule.roles.user_changes);
+        return set_groups(ids.groups, attempt.schedule.roles.user_changes, proc);
     case Step::set_gid:
         return set_gid(*ids.gid);
     case Step::set_uid:
         return set_uid(*ids.uid);
     default:
-        return verify_ids(ids);
+        return verify_ids(ids, proc);
+    }
+}
+
+/// Those of root without groups, in another user namespace.
+[[nodiscard]] inline auto take_root_id(const Attempt& attempt, const Task& task) noexcept
+    -> Result<void> {
+    switch (task.step) {
+    case Step::set_groups:
+        return drop_groups_inside(attempt.run.proc);
+    case Step::set_gid:
+        return set_gid(0);
+    case Step::set_uid:
+        return set_uid(0);
+    default:
+        return verify_root_inside(attempt.run.proc);
     }
 }
 
