@@ -281,14 +281,30 @@ TEST_CASE("supervise: no system call that a filter denies makes it hang, or leav
                           .create<Kind::mount, Kind::pid>()
                           .build();
     constexpr int clone3 = 435;
-    for (const int number : {SYS_setns,      SYS_setsid,           SYS_setresuid,
-                             SYS_setresgid,  SYS_setgroups,        SYS_unshare,
-                             clone3,         SYS_socketpair,       SYS_prctl,
-                             SYS_pidfd_open, SYS_sendmsg,          SYS_recvmsg,
-                             SYS_sendto,     SYS_recvfrom,         SYS_getpid,
-                             SYS_readlinkat, SYS_fstatfs,          SYS_ppoll,
-                             SYS_pipe2,      SYS_getresuid,        SYS_getgroups,
-                             SYS_fcntl,      SYS_pidfd_send_signal}) {
+    for (const int number : {SYS_setns,
+                             SYS_setsid,
+                             SYS_setresuid,
+                             SYS_setresgid,
+                             SYS_setgroups,
+                             SYS_unshare,
+                             clone3,
+                             SYS_socketpair,
+                             SYS_prctl,
+                             SYS_pidfd_open,
+                             SYS_sendmsg,
+                             SYS_recvmsg,
+                             SYS_sendto,
+                             SYS_recvfrom,
+                             SYS_getpid,
+                             SYS_readlinkat,
+                             SYS_fstatfs,
+                             SYS_ppoll,
+                             SYS_pipe2,
+                             SYS_getresuid,
+                             SYS_getgroups,
+                             SYS_fcntl,
+                             SYS_pidfd_send_signal,
+                             SYS_prlimit64}) {
         for (const int code : {EPERM, ENOSYS}) {
             CAPTURE(number);
             CAPTURE(code);

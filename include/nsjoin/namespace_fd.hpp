@@ -2,7 +2,10 @@
 #ifndef NSJOIN_NAMESPACE_FD_HPP
 #define NSJOIN_NAMESPACE_FD_HPP
 
+#include <nsjoin/fd.hpp>
+#include <nsjoin/kind.hpp>
 #include <nsjoin/namespace_fd/any.hpp>
+#include <nsjoin/pid_fd.hpp>
 
 #include <cstddef>
 #include <string_view>

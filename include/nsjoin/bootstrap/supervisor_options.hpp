@@ -3,7 +3,7 @@
 #define NSJOIN_BOOTSTRAP_SUPERVISOR_OPTIONS_HPP
 
 #include <nsjoin/bootstrap/dialect.hpp>
-#include <nsjoin/detail/wire/log.hpp>
+#include <nsjoin/bootstrap/log_level.hpp>
 #include <nsjoin/duration.hpp>
 
 #include <optional>

@@ -2,6 +2,7 @@
 #ifndef NSJOIN_DETAIL_WIRE_LOG_HPP
 #define NSJOIN_DETAIL_WIRE_LOG_HPP
 
+#include <nsjoin/bootstrap/log_level.hpp>
 #include <nsjoin/detail/kernel/reasons.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
 #include <nsjoin/pid_fd.hpp>
@@ -17,12 +18,7 @@
 
 // What an embedding program tells its supervisor beside the reply: lines of JSON.
 
-namespace nsjoin {
-
-/// How important a log line is, with the numbers of logrus.
-enum class LogLevel : std::uint8_t { panic, fatal, error, warning, info, debug, trace };
-
-namespace detail {
+namespace nsjoin::detail {
 
 inline constexpr std::array<std::string_view, 7> log_level_names{
     "panic", "fatal", "error", "warning", "info", "debug", "trace"};
@@ -199,8 +195,6 @@ class Log {
     int level_ = static_cast<int>(LogLevel::debug);
 };
 
-} // namespace detail
-
-} // namespace nsjoin
+} // namespace nsjoin::detail
 
 #endif // NSJOIN_DETAIL_WIRE_LOG_HPP
