@@ -17,6 +17,7 @@
 #include <span>
 #include <string_view>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <utility>
 
 namespace nsjoin {
@@ -143,16 +144,39 @@ namespace detail {
     return Unexpected{Error{step, Reason::bad_value, 0, subject}};
 }
 
-/// Whether the calling thread's user namespace denies setgroups(2). `proc`: /proc from before a
-/// mount namespace was joined, whose own may show anything; none: what is at /proc. Errors, as of
-/// `step`: not_procfs; those of open(2) and read(2).
-[[nodiscard]] inline auto setgroups_is_denied(Step step, BorrowedFd proc) noexcept -> Result<bool> {
-    const long here = proc.ok() ? -1 : open_proc_directory();
-    const OwnedFd opened{here < 0 ? -1 : static_cast<int>(here)};
-    if (!proc.ok() && !opened.ok()) {
-        return fail(step, static_cast<int>(-here), "/proc");
+/// Where it stands whether the calling thread's user namespace denies setgroups(2). What is at
+/// /proc after a mount namespace was joined may show anything; and who shares its descriptors with
+/// others leaves them one if it is killed while it has the file open. So there are better places.
+struct SetgroupsFile {
+    SetgroupsFile() noexcept = default; ///< in what is at /proc
+
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): by its name
+    SetgroupsFile(BorrowedFd earlier) noexcept : proc{earlier} {}
+
+    /// The file itself, opened in /proc/PID of a process that is in that user namespace.
+    [[nodiscard]] static auto opened(BorrowedFd setgroups) noexcept -> SetgroupsFile {
+        SetgroupsFile result;
+        result.file = setgroups;
+        return result;
     }
-    const long denied = proc_denies_setgroups(proc.ok() ? proc.get() : opened.get());
+
+    BorrowedFd proc; ///< /proc, opened before
+    BorrowedFd file;
+};
+
+/// Whether it is denied. Errors, as of `step`: not_procfs; those of open(2) and read(2).
+[[nodiscard]] inline auto setgroups_is_denied(Step step, const SetgroupsFile& where) noexcept
+    -> Result<bool> {
+    long denied = 0;
+    if (where.file.ok()) {
+        denied = file_denies_setgroups(where.file.get());
+    } else if (where.proc.ok()) {
+        denied = proc_denies_setgroups(where.proc.get());
+    } else {
+        const long here = open_proc_directory();
+        const OwnedFd proc{here < 0 ? -1 : static_cast<int>(here)};
+        denied = here < 0 ? here : proc_denies_setgroups(proc.get());
+    }
     if (denied == -ENODEV) {
         return fail(step, Reason::not_procfs, "/proc");
     }
@@ -163,10 +187,10 @@ namespace detail {
 }
 
 /// What is to be done where setgroups(2) was refused (EPERM) to a process that has CAP_SETGID: if
-/// the user namespace denies it, groups that are to be dropped may stay. `proc`: as above.
-[[nodiscard]] inline auto judge_refused_groups(bool dropped, BorrowedFd proc) noexcept
+/// the user namespace denies it, groups that are to be dropped may stay.
+[[nodiscard]] inline auto judge_refused_groups(bool dropped, const SetgroupsFile& where) noexcept
     -> Result<void> {
-    const Result<bool> denied = setgroups_is_denied(Step::set_groups, proc);
+    const Result<bool> denied = setgroups_is_denied(Step::set_groups, where);
     if (!denied) {
         return Unexpected{denied.error()};
     }
@@ -176,10 +200,9 @@ namespace detail {
     return dropped ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
 }
 
-/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID. `proc`: as for
-/// setgroups_is_denied().
+/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID.
 [[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false,
-                                     BorrowedFd proc = {}) noexcept -> Result<void> {
+                                     const SetgroupsFile& where = {}) noexcept -> Result<void> {
     if (groups.kept()) {
         return {};
     }
@@ -191,7 +214,7 @@ namespace detail {
         return {};
     }
     if (result == -EPERM && (entitled || has_capability(cap_setgid))) {
-        return judge_refused_groups(groups.dropped(), proc);
+        return judge_refused_groups(groups.dropped(), where);
     }
     if (result == -EINVAL && !groups.ids().empty()) {
         return id_error(Step::set_groups, result, "one of the groups, the first is gid ",
@@ -200,20 +223,25 @@ namespace detail {
     return fail(Step::set_groups, static_cast<int>(-result));
 }
 
-[[nodiscard]] inline auto set_gid(gid_t gid) noexcept -> Result<void> {
-    const long result = call(SYS_setresgid, gid, gid, gid);
+/// setresuid(2) or setresgid(2), all three. A process that was not dumpable is not after it either:
+/// the kernel gives it what fs.suid_dumpable says, which may let others trace it. prctl(2).
+[[nodiscard]] inline auto set_three_ids(Step step, long number, std::string_view what,
+                                        std::uint32_t id) noexcept -> Result<void> {
+    const long dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+    const long result = call(number, id, id, id);
     if (result != 0) {
-        return id_error(Step::set_gid, result, "gid ", gid);
+        return id_error(step, result, what, id);
     }
-    return {};
+    const long cleared = dumpable == 1 ? 0 : call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return cleared == 0 ? Result<void>{} : fail(Step::clear_dumpable, static_cast<int>(-cleared));
+}
+
+[[nodiscard]] inline auto set_gid(gid_t gid) noexcept -> Result<void> {
+    return set_three_ids(Step::set_gid, SYS_setresgid, "gid ", gid);
 }
 
 [[nodiscard]] inline auto set_uid(uid_t uid) noexcept -> Result<void> {
-    const long result = call(SYS_setresuid, uid, uid, uid);
-    if (result != 0) {
-        return id_error(Step::set_uid, result, "uid ", uid);
-    }
-    return {};
+    return set_three_ids(Step::set_uid, SYS_setresuid, "uid ", uid);
 }
 
 /// Where the first id of the sorted list is that is not below `gid`.
@@ -264,9 +292,9 @@ namespace detail {
     return same ? Result<void>{} : groups_differ();
 }
 
-/// Compares the groups with what they should be. `proc`: as for setgroups_is_denied().
-[[nodiscard]] inline auto verify_groups(const Groups& wanted, BorrowedFd proc = {}) noexcept
-    -> Result<void> {
+/// Compares the groups with what they should be.
+[[nodiscard]] inline auto verify_groups(const Groups& wanted,
+                                        const SetgroupsFile& where = {}) noexcept -> Result<void> {
     if (!wanted.ids().empty()) {
         return verify_list(wanted.ids());
     }
@@ -277,7 +305,7 @@ namespace detail {
         return groups_differ();
     }
     // They may stay where setgroups is denied.
-    const Result<bool> denied = setgroups_is_denied(Step::verify_ids, proc);
+    const Result<bool> denied = setgroups_is_denied(Step::verify_ids, where);
     if (!denied) {
         return Unexpected{denied.error()};
     }
@@ -298,9 +326,9 @@ namespace detail {
     return {};
 }
 
-/// `proc`: as for setgroups_is_denied().
-[[nodiscard]] inline auto verify_ids(const Credentials& wanted, BorrowedFd proc = {}) noexcept
-    -> Result<void> {
+///
+[[nodiscard]] inline auto verify_ids(const Credentials& wanted,
+                                     const SetgroupsFile& where = {}) noexcept -> Result<void> {
     Result<void> same;
     if (wanted.gid) {
         same = verify_id(SYS_getresgid, "gid ", *wanted.gid);
@@ -308,16 +336,17 @@ namespace detail {
     if (same && wanted.uid) {
         same = verify_id(SYS_getresuid, "uid ", *wanted.uid);
     }
-    return same ? verify_groups(wanted.groups, proc) : same;
+    return same ? verify_groups(wanted.groups, where) : same;
 }
 
 /// become() of 0:0 without groups, in a user namespace that has just been joined, where the process
-/// has all rights. `proc`: as for setgroups_is_denied().
-[[nodiscard]] inline auto become_root_inside(BorrowedFd proc = {}) noexcept -> Result<void> {
+/// has all rights.
+[[nodiscard]] inline auto become_root_inside(const SetgroupsFile& where = {}) noexcept
+    -> Result<void> {
     const long dropped = call(SYS_setgroups, 0, nullptr);
     Result<void> done;
     if (dropped == -EPERM) {
-        done = judge_refused_groups(true, proc);
+        done = judge_refused_groups(true, where);
     } else if (dropped != 0) {
         done = fail(Step::set_groups, static_cast<int>(-dropped));
     } else if (call(SYS_getgroups, 0, nullptr) != 0) {
@@ -333,7 +362,8 @@ namespace detail {
 
 /// Takes the ids: setgroups(2), then setresgid(2), then setresuid(2), then verifies them. For a
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
-/// thread (the libc's wrappers would signal the others); async-signal-safe.
+/// thread (the libc's wrappers would signal the others); async-signal-safe. A process that is not
+/// dumpable stays so, whatever fs.suid_dumpable says.
 /// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; bad_value
 /// for more groups than a process can have; ids_differ; EPERM, also where a seccomp filter refuses
 /// setgroups and the user namespace does not; not_procfs, if /proc can't say whether it does.

@@ -322,7 +322,7 @@ namespace detail {
         error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
         return Unexpected{error};
     }
-    return kinds.contains(Kind::user) ? become_root_inside(proc) : Result<void>{};
+    return kinds.contains(Kind::user) ? become_root_inside(proc.borrow()) : Result<void>{};
 }
 
 } // namespace detail
