@@ -447,9 +447,9 @@ TEST_CASE("become: a /proc that can't say whether setgroups is denied is an erro
             CHILD_CHECK(::mount("none", "/proc", "tmpfs", 0, nullptr) == 0);
             if (with_descriptor) {
                 const Credentials root{.uid = 0, .gid = 0};
-                CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, proc));
-                CHILD_CHECK(nsjoin::detail::become_root_inside(proc));
-                CHILD_CHECK(nsjoin::detail::verify_ids(root, proc));
+                CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, proc.borrow()));
+                CHILD_CHECK(nsjoin::detail::become_root_inside(proc.borrow()));
+                CHILD_CHECK(nsjoin::detail::verify_ids(root, proc.borrow()));
                 return 0;
             }
             CHILD_CHECK(support::fails_with(nsjoin::become({.uid = 0, .gid = 0}), Step::set_groups,
@@ -465,6 +465,35 @@ TEST_CASE("become: a /proc that can't say whether setgroups is denied is an erro
     CHECK(without_proc(false) == 0);
 }
 
+TEST_CASE("become: a file that says that setgroups is denied serves without another descriptor") {
+    if (!is_root()) {
+        return;
+    }
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(set_groups({4000, 4001}));
+              const nsjoin::OwnedFd outside{::open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC)};
+              const nsjoin::OwnedFd none{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+              CHILD_CHECK(enter_user_namespace("0 3000 10", "0 4000 10", true));
+              const nsjoin::OwnedFd inside{::open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC)};
+              CHILD_CHECK(support::deny_syscall(SYS_openat, EMFILE));
+              using nsjoin::detail::SetgroupsFile;
+              const Credentials root{.uid = 0, .gid = 0};
+              const auto denying = SetgroupsFile::opened(inside);
+              CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, denying));
+              CHILD_CHECK(nsjoin::detail::become_root_inside(denying));
+              CHILD_CHECK(nsjoin::detail::verify_ids(root, denying));
+              CHILD_CHECK(support::fails_with(
+                  nsjoin::detail::become_root_inside(SetgroupsFile::opened(outside)),
+                  Step::set_groups, Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(
+                  nsjoin::detail::become_root_inside(SetgroupsFile::opened(none)), Step::set_groups,
+                  Reason::not_procfs));
+              CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside(),
+                                              Step::set_groups, Reason::system, EMFILE));
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("become: an id map that isn't written yet is no namespace that denies setgroups") {
     if (!is_root()) {
         return;
@@ -475,5 +504,29 @@ TEST_CASE("become: an id map that isn't written yet is no namespace that denies 
               CHILD_CHECK(
                   support::fails_with(nsjoin::become({}), Step::set_groups, Reason::system, EPERM));
               return 0;
+          }) == 0);
+}
+
+TEST_CASE("become: a process that is not dumpable is so again after each change of ids") {
+    if (!is_root()) {
+        return;
+    }
+    // Where that can't be made sure of, the ids are not called taken.
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0);
+              CHILD_CHECK(nsjoin::become({.uid = 1000, .gid = 1000}));
+              CHILD_CHECK(::prctl(PR_GET_DUMPABLE) == 0);
+              CHILD_CHECK(support::deny_syscall(SYS_prctl, EPERM));
+              CHILD_CHECK(support::fails_with(
+                  nsjoin::become({.uid = {}, .gid = 1000, .groups = Groups::keep()}),
+                  Step::clear_dumpable, Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(
+                  nsjoin::become({.uid = 1000, .gid = {}, .groups = Groups::keep()}),
+                  Step::clear_dumpable, Reason::system, EPERM));
+              return 0;
+          }) == 0);
+    CHECK(support::as_user(1000, [] {
+              CHILD_CHECK(nsjoin::become({.uid = 1000, .gid = 1000, .groups = Groups::keep()}));
+              return ::prctl(PR_GET_DUMPABLE) == 1 ? 0 : 1;
           }) == 0);
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nsjoin/console.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
 

@@ -33,6 +33,8 @@ enum class When : std::uint16_t {
     oom_by_caller = 1U << 9U,
     offsets_by_first = 1U << 10U, ///< the first process opens its own timens_offsets
     offsets_by_caller = 1U << 11U,
+    mount_alone = 1U << 12U, ///< the mount namespace is joined by a call without the user namespace
+    mount_with_user = 1U << 13U, ///< by that of the user namespace, whose rights count for it
 };
 
 [[nodiscard]] constexpr auto operator|(When a, When b) noexcept -> When {
@@ -48,7 +50,7 @@ enum class When : std::uint16_t {
 [[nodiscard]] constexpr auto circumstances(UserRights rights) noexcept -> When {
     return (rights == UserRights::granted ? When::rights_granted : When::rights_taken) |
            When::joiner_first | When::own_memory | When::time_by_child | When::oom_by_first |
-           When::offsets_by_first;
+           When::offsets_by_first | When::mount_alone;
 }
 
 /// `before` comes before `after`, and why. `since` is the first kernel in which it matters.
@@ -360,7 +362,7 @@ inline constexpr std::array written_constraints{
         add(Step::join_user, create_step(row.kind), why_refused_first, When::child_first);
         add(Step::join_mount, create_step(row.kind), why_refused_first, When::child_first);
         if (row.kind != Kind::mount) {
-            add(join, Step::join_mount, why_mount_last);
+            add(join, Step::join_mount, why_mount_last, When::mount_alone);
         }
     }
     for (const Step step :

@@ -17,6 +17,7 @@
 #include <span>
 #include <string_view>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <utility>
 
 namespace nsjoin {
@@ -143,16 +144,31 @@ namespace detail {
     return Unexpected{Error{step, Reason::bad_value, 0, subject}};
 }
 
-/// Whether the calling thread's user namespace denies setgroups(2). `proc`: /proc from before a
-/// mount namespace was joined, whose own may show anything; none: what is at /proc. Errors, as of
-/// `step`: not_procfs; those of open(2) and read(2).
-[[nodiscard]] inline auto setgroups_is_denied(Step step, BorrowedFd proc) noexcept -> Result<bool> {
-    const long here = proc.ok() ? -1 : open_proc_directory();
-    const OwnedFd opened{here < 0 ? -1 : static_cast<int>(here)};
-    if (!proc.ok() && !opened.ok()) {
-        return fail(step, static_cast<int>(-here), "/proc");
+/// Whether the calling thread's user namespace denies setgroups(2), or where that stands.
+enum class Denied : std::uint8_t {
+    ask,     ///< in what is at /proc: after a mount namespace was joined, that may show anything
+    unknown, ///< nowhere: ENODATA
+    yes,
+    no,
+};
+
+struct SetgroupsDenied {
+    Denied denied = Denied::ask;
+    BorrowedFd proc{}; ///< if open, the /proc to ask: from before a mount namespace was joined
+};
+
+/// Whether it is denied. Errors, as of `step`: not_procfs; those of open(2) and read(2); ENODATA.
+[[nodiscard]] inline auto setgroups_is_denied(Step step, const SetgroupsDenied& where) noexcept
+    -> Result<bool> {
+    if (where.denied != Denied::ask) {
+        return where.denied == Denied::unknown
+                   ? Result<bool>{fail(step, ENODATA, "whether it is denied")}
+                   : Result<bool>{where.denied == Denied::yes};
     }
-    const long denied = proc_denies_setgroups(proc.ok() ? proc.get() : opened.get());
+    const long here = where.proc.ok() ? -1 : open_proc_directory();
+    const OwnedFd opened{here < 0 ? -1 : static_cast<int>(here)};
+    const int proc = where.proc.ok() ? where.proc.get() : opened.get();
+    const long denied = proc < 0 ? here : proc_denies_setgroups(proc);
     if (denied == -ENODEV) {
         return fail(step, Reason::not_procfs, "/proc");
     }
@@ -163,10 +179,10 @@ namespace detail {
 }
 
 /// What is to be done where setgroups(2) was refused (EPERM) to a process that has CAP_SETGID: if
-/// the user namespace denies it, groups that are to be dropped may stay. `proc`: as above.
-[[nodiscard]] inline auto judge_refused_groups(bool dropped, BorrowedFd proc) noexcept
+/// the user namespace denies it, groups that are to be dropped may stay.
+[[nodiscard]] inline auto judge_refused_groups(bool dropped, const SetgroupsDenied& where) noexcept
     -> Result<void> {
-    const Result<bool> denied = setgroups_is_denied(Step::set_groups, proc);
+    const Result<bool> denied = setgroups_is_denied(Step::set_groups, where);
     if (!denied) {
         return Unexpected{denied.error()};
     }
@@ -176,10 +192,9 @@ namespace detail {
     return dropped ? Result<void>{} : fail(Step::set_groups, Reason::groups_denied);
 }
 
-/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID. `proc`: as for
-/// setgroups_is_denied().
+/// Sets or drops the groups. `entitled`: the process surely has CAP_SETGID.
 [[nodiscard]] inline auto set_groups(const Groups& groups, bool entitled = false,
-                                     BorrowedFd proc = {}) noexcept -> Result<void> {
+                                     const SetgroupsDenied& where = {}) noexcept -> Result<void> {
     if (groups.kept()) {
         return {};
     }
@@ -191,7 +206,7 @@ namespace detail {
         return {};
     }
     if (result == -EPERM && (entitled || has_capability(cap_setgid))) {
-        return judge_refused_groups(groups.dropped(), proc);
+        return judge_refused_groups(groups.dropped(), where);
     }
     if (result == -EINVAL && !groups.ids().empty()) {
         return id_error(Step::set_groups, result, "one of the groups, the first is gid ",
@@ -202,19 +217,29 @@ namespace detail {
 
 [[nodiscard]] inline auto set_gid(gid_t gid) noexcept -> Result<void> {
     const long result = call(SYS_setresgid, gid, gid, gid);
-    if (result != 0) {
-        return id_error(Step::set_gid, result, "gid ", gid);
-    }
-    return {};
+    return result == 0 ? Result<void>{} : id_error(Step::set_gid, result, "gid ", gid);
 }
 
 [[nodiscard]] inline auto set_uid(uid_t uid) noexcept -> Result<void> {
     const long result = call(SYS_setresuid, uid, uid, uid);
-    if (result != 0) {
-        return id_error(Step::set_uid, result, "uid ", uid);
-    }
-    return {};
+    return result == 0 ? Result<void>{} : id_error(Step::set_uid, result, "uid ", uid);
 }
+
+/// Keeps a process that is not dumpable as it is over a change of ids, after which the kernel gives
+/// it what fs.suid_dumpable says, which may let others trace it. prctl(2).
+class StaysNotDumpable {
+  public:
+    StaysNotDumpable() noexcept : before_{call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0)} {}
+
+    [[nodiscard]] auto again() const noexcept -> Result<void> {
+        const long cleared = before_ == 1 ? 0 : call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+        return cleared == 0 ? Result<void>{}
+                            : fail(Step::clear_dumpable, static_cast<int>(-cleared));
+    }
+
+  private:
+    long before_;
+};
 
 /// Where the first id of the sorted list is that is not below `gid`.
 [[nodiscard]] inline auto lower_bound(std::span<const gid_t> list, gid_t gid) noexcept
@@ -264,21 +289,21 @@ namespace detail {
     return same ? Result<void>{} : groups_differ();
 }
 
-/// Whether no groups are left, or the user namespace denies to drop them. `proc`: as for
-/// setgroups_is_denied().
-[[nodiscard]] inline auto verify_no_groups(BorrowedFd proc) noexcept -> Result<void> {
+/// Whether no groups are left, or the user namespace denies to drop them.
+[[nodiscard]] inline auto verify_no_groups(const SetgroupsDenied& where) noexcept -> Result<void> {
     if (call(SYS_getgroups, 0, nullptr) == 0) {
         return {};
     }
-    const Result<bool> denied = setgroups_is_denied(Step::verify_ids, proc);
+    const Result<bool> denied = setgroups_is_denied(Step::verify_ids, where);
     if (!denied) {
         return Unexpected{denied.error()};
     }
     return *denied ? Result<void>{} : groups_differ();
 }
 
-/// Compares the groups with what they should be. `proc`: as for setgroups_is_denied().
-[[nodiscard]] inline auto verify_groups(const Groups& wanted, BorrowedFd proc) noexcept
+/// Compares the groups with what they should be.
+[[nodiscard]] inline auto verify_groups(const Groups& wanted,
+                                        const SetgroupsDenied& where = {}) noexcept
     -> Result<void> {
     if (!wanted.ids().empty()) {
         return verify_list(wanted.ids());
@@ -287,7 +312,7 @@ namespace detail {
         return {};
     }
     if (wanted.dropped()) {
-        return verify_no_groups(proc);
+        return verify_no_groups(where);
     }
     return call(SYS_getgroups, 0, nullptr) == 0 ? Result<void>{} : groups_differ();
 }
@@ -306,9 +331,9 @@ namespace detail {
     return {};
 }
 
-/// `proc`: as for setgroups_is_denied().
-[[nodiscard]] inline auto verify_ids(const Credentials& wanted, BorrowedFd proc = {}) noexcept
-    -> Result<void> {
+/// Compares the ids with what they should be.
+[[nodiscard]] inline auto verify_ids(const Credentials& wanted,
+                                     const SetgroupsDenied& where = {}) noexcept -> Result<void> {
     Result<void> same;
     if (wanted.gid) {
         same = verify_id(SYS_getresgid, "gid ", *wanted.gid);
@@ -316,43 +341,50 @@ namespace detail {
     if (same && wanted.uid) {
         same = verify_id(SYS_getresuid, "uid ", *wanted.uid);
     }
-    return same ? verify_groups(wanted.groups, proc) : same;
+    return same ? verify_groups(wanted.groups, where) : same;
 }
 
 /// Drops the groups in a user namespace that the process has all rights in.
-[[nodiscard]] inline auto drop_groups_inside(BorrowedFd proc) noexcept -> Result<void> {
+[[nodiscard]] inline auto drop_groups_inside(const SetgroupsDenied& where) noexcept
+    -> Result<void> {
     const long dropped = call(SYS_setgroups, 0, nullptr);
     if (dropped == -EPERM) {
-        return judge_refused_groups(true, proc);
+        return judge_refused_groups(true, where);
     }
     return dropped == 0 ? Result<void>{} : fail(Step::set_groups, static_cast<int>(-dropped));
 }
 
 /// Compares the ids with 0:0 without groups.
-[[nodiscard]] inline auto verify_root_inside(BorrowedFd proc) noexcept -> Result<void> {
+[[nodiscard]] inline auto verify_root_inside(const SetgroupsDenied& where) noexcept
+    -> Result<void> {
     Result<void> same = verify_id(SYS_getresgid, "gid ", 0);
     same = same ? verify_id(SYS_getresuid, "uid ", 0) : same;
-    return same ? verify_no_groups(proc) : same;
+    return same ? verify_no_groups(where) : same;
 }
 
 /// become() of 0:0 without groups, in a user namespace that has just been joined, where the process
-/// has all rights. `proc`: as for setgroups_is_denied().
-[[nodiscard]] inline auto become_root_inside(BorrowedFd proc = {}) noexcept -> Result<void> {
-    Result<void> done = drop_groups_inside(proc);
+/// has all rights.
+[[nodiscard]] inline auto become_root_inside(const SetgroupsDenied& where = {}) noexcept
+    -> Result<void> {
+    const StaysNotDumpable flag;
+    Result<void> done = drop_groups_inside(where);
     done = done ? set_gid(0) : done;
     done = done ? set_uid(0) : done;
-    return done ? verify_root_inside(proc) : done;
+    done = done ? flag.again() : done;
+    return done ? verify_root_inside(where) : done;
 }
 
 } // namespace detail
 
 /// Takes the ids: setgroups(2), then setresgid(2), then setresuid(2), then verifies them. For a
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
-/// thread (the libc's wrappers would signal the others); async-signal-safe.
+/// thread (the libc's wrappers would signal the others); async-signal-safe. A process that is not
+/// dumpable stays so, whatever fs.suid_dumpable says.
 /// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; bad_value
 /// for more groups than a process can have; ids_differ; EPERM, also where a seccomp filter refuses
 /// setgroups and the user namespace does not; not_procfs, if /proc can't say whether it does.
 [[nodiscard]] inline auto become(const Credentials& credentials) noexcept -> Result<void> {
+    const detail::StaysNotDumpable flag;
     Result<void> done = detail::set_groups(credentials.groups);
     if (done && credentials.gid) {
         done = detail::set_gid(*credentials.gid);
@@ -360,6 +392,7 @@ namespace detail {
     if (done && credentials.uid) {
         done = detail::set_uid(*credentials.uid);
     }
+    done = done ? flag.again() : done;
     return done ? detail::verify_ids(credentials) : done;
 }
 

@@ -285,11 +285,20 @@ void join_here(const Home<Ks...>&& home, const Space& space) = delete; // nsjoin
 
 namespace detail {
 
-/// Whether the target is in the caller's own user namespace, which can't be joined.
-[[nodiscard]] inline auto shares_user(const PidFd& target) noexcept -> bool {
-    const auto its = AnyNamespaceFd::open(Kind::user, target);
-    const auto own = AnyNamespaceFd::own(Kind::user);
-    return its && own && is_same(*its, *own).value_or(false);
+/// Whether the target is known to be in the caller's own user namespace, which can't be joined.
+[[nodiscard]] inline auto shares_user(const PidFd& target, int proc) noexcept -> bool {
+    SmallPath path{""};
+    path.append(static_cast<int>(target.pid())).append("/ns/user");
+
+    struct stat its {};
+
+    struct stat own {};
+
+    return lies_on(proc, proc_super_magic) &&
+           proc_calls_us(proc, static_cast<pid_t>(call(SYS_getpid))) &&
+           ::fstatat(proc, path.c_str(), &its, 0) == 0 &&
+           ::fstatat(proc, "thread-self/ns/user", &own, 0) == 0 && target.alive() &&
+           its.st_ino == own.st_ino && its.st_dev == own.st_dev;
 }
 
 [[nodiscard]] inline auto join_for_good(const PidFd& target, KindSet kinds) noexcept
@@ -310,7 +319,7 @@ namespace detail {
     const long directory = kinds.contains(Kind::user) ? open_proc_directory() : -1;
     const OwnedFd proc{directory < 0 ? -1 : static_cast<int>(directory)};
     long result = call(SYS_setns, target.fd().get(), kinds.clone_flags());
-    if (result == -EINVAL && kinds.contains(Kind::user) && shares_user(target)) {
+    if (result == -EINVAL && kinds.contains(Kind::user) && shares_user(target, proc.get())) {
         kinds = kinds - Kind::user;
         result = kinds.empty() ? 0 : call(SYS_setns, target.fd().get(), kinds.clone_flags());
     }
@@ -322,7 +331,8 @@ namespace detail {
         error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
         return Unexpected{error};
     }
-    return kinds.contains(Kind::user) ? become_root_inside(proc) : Result<void>{};
+    return kinds.contains(Kind::user) ? become_root_inside({Denied::ask, proc.borrow()})
+                                      : Result<void>{};
 }
 
 } // namespace detail

@@ -3,6 +3,9 @@
 #define NSJOIN_DETAIL_ENGINE_ASK_HPP
 
 #include <nsjoin/detail/engine/run.hpp>
+#include <nsjoin/detail/files.hpp>
+
+#include <poll.h>
 
 // What the caller asks the kernel about a plan before there is another process, and what it learns
 // from an attempt that failed.
@@ -37,6 +40,7 @@ namespace nsjoin::detail {
 /// clone3(2) of nothing is EINVAL where there is one.
 inline void ask_for_sibling(const Outline& outline, Facts& facts) noexcept {
     facts.first_of_pids = ::getpid() == 1;
+    facts.setgroups = Denied::ask;
     if (!outline.joined.empty()) {
         facts.many_threads = has_threads();
         facts.clone3 = call(SYS_clone3, nullptr, 0UL) == -EINVAL;
@@ -65,6 +69,7 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
     }
     if (plan.maps) {
         facts.deny_setgroups = must_deny_setgroups(*plan.maps);
+        facts.setgroups = facts.deny_setgroups ? Denied::yes : Denied::unknown;
     }
     if (outline.single_target()) {
         ask_for_one_call(plan, outline, facts);
@@ -125,14 +130,32 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
     return by_pidfd;
 }
 
-/// What the groups teach: whether the user namespace denies to set them could not be read inside,
-/// where /proc is the target's, so it has to be opened before.
+/// What the file says of the user namespace of the target that it is joined from. Denied::ask: it
+/// comes from elsewhere, or can't be read, so that the child has to read its own.
+[[nodiscard]] inline auto ask_target_for_groups(const Run& run) noexcept -> Denied {
+    const JoinSource& source = run.plan.source(Kind::user);
+    const auto proc = open_own_proc(::getpid());
+    if (!run.outline.by_target(Kind::user) || source.target_pid <= 0 || !proc) {
+        return Denied::ask;
+    }
+    Subject path;
+    path.append(std::int64_t{source.target_pid}).append("/setgroups");
+    const OwnedFd file{static_cast<int>(open_at(proc->get(), path.c_str(), O_RDONLY))};
+    const long denied = file.ok() ? file_denies_setgroups(file.get()) : -1;
+    pollfd target{source.fd.get(), POLLIN, 0};
+    const timespec at_once{};
+    const bool alive = call(SYS_ppoll, &target, 1UL, &at_once, nullptr, 0UL) == 0;
+    return denied < 0 || !alive ? Denied::ask : denied == 1 ? Denied::yes : Denied::no;
+}
+
+/// What refused groups teach: whether they may stay as they are, because the user namespace denies
+/// to set them. Nobody asks before, as it is seldom so.
 [[nodiscard]] inline auto learn_from_groups(Run& run, const Error& error) noexcept -> bool {
-    const bool unread = error.reason == Reason::not_procfs ||
-                        (error.reason == Reason::system && error.code != EPERM);
-    const bool again = unread && !run.facts.proc_before && !run.outline.callers_parent;
-    run.facts.proc_before = true;
-    return again;
+    if (error.code != ENODATA || run.facts.setgroups != Denied::unknown) {
+        return false;
+    }
+    run.facts.setgroups = ask_target_for_groups(run);
+    return true;
 }
 
 /// Whether the failure of an attempt shows another way, which `run.facts` then have. Errors: those

@@ -2,6 +2,7 @@
 #ifndef NSJOIN_DETAIL_ENGINE_FACTS_HPP
 #define NSJOIN_DETAIL_ENGINE_FACTS_HPP
 
+#include <nsjoin/credentials.hpp>
 #include <nsjoin/detail/kernel/clone.hpp>
 #include <nsjoin/error.hpp>
 #include <nsjoin/kind.hpp>
@@ -31,10 +32,10 @@ struct Facts {
     bool vfork = has_vfork;      ///< a process can run on the caller's memory
     bool deny_setgroups = false; ///< the kernel takes the gid map only when setgroups is denied
     bool first_of_pids = false;  ///< the caller is pid 1 of its pid namespace
-    bool proc_before = false;    ///< /proc is needed from before anything is joined
-    bool many_threads = false;   ///< or it is not known that there is one
-    bool pending_pid = false;    ///< the caller has put its children into another pid namespace
-    StepSet done{};              ///< what a caller that joins by itself has done before
+    Denied setgroups = Denied::unknown; ///< in the user namespace that the child ends up in
+    bool many_threads = false;          ///< or it is not known that there is one
+    bool pending_pid = false; ///< the caller has put its children into another pid namespace
+    StepSet done{};           ///< what a caller that joins by itself has done before
 };
 
 /// Whether an errno is what the kernel says of what it lacks, or a seccomp filter of what it

@@ -85,9 +85,14 @@ class JoinTasks {
         const bool by_pidfd =
             facts_.join_by == JoinBy::target && plan_.by_target(kind) && !may_wait;
         for (std::size_t i = begin; by_pidfd && i < schedule_.count; ++i) {
-            Task& task = schedule_.list[i];
+            Task task = schedule_.list[i];
             if (task.call == Call::setns_pidfd && plan_.same_target(kind, task.slot.kind())) {
+                // The last kind that there is, a mount namespace, takes its call to the end.
+                for (; kind == Kind::mount && i + 1 < schedule_.count; ++i) {
+                    schedule_.list[i] = schedule_.list[i + 1];
+                }
                 task.kinds = task.kinds | kind;
+                schedule_.list[i] = task;
                 return;
             }
         }

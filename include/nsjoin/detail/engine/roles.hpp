@@ -37,9 +37,10 @@ struct Roles {
     bool time_by_first = false;
     bool oom_by_caller = false;
     bool offsets_by_caller = false;
-    bool waits = false;   ///< the child waits for the caller's word
-    KindSet by_clone{};   ///< created by the clone that makes the child
-    KindSet by_unshare{}; ///< created by the child, by one unshare
+    bool mount_with_user = false; ///< joined by one call
+    bool waits = false;           ///< the child waits for the caller's word
+    KindSet by_clone{};           ///< created by the clone that makes the child
+    KindSet by_unshare{};         ///< created by the child, by one unshare
 
     /// Whether the child is the first process, and does what that does.
     [[nodiscard]] constexpr auto child_is_first() const noexcept -> bool {
@@ -105,6 +106,9 @@ constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
     } else if (roles.joiner && !wants_own) {
         roles.first = Memory::callers;
     }
+    roles.mount_with_user = facts.join_by != JoinBy::descriptor &&
+                            roles.joining.contains(Kind::user | Kind::mount) &&
+                            plan.same_target(Kind::user, Kind::mount);
     decide_creators(plan, roles);
     const bool root_inside = roles.joining.contains(Kind::user) || plan.root_mapped;
     const bool root = roles.user_changes && root_inside && !plan.keep_ids;
@@ -128,7 +132,8 @@ constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
            (roles.first == Memory::callers ? When::callers_memory : When::own_memory) |
            (roles.time_by_first ? When::time_by_first : When::time_by_child) |
            (roles.oom_by_caller ? When::oom_by_caller : When::oom_by_first) |
-           (roles.offsets_by_caller ? When::offsets_by_caller : When::offsets_by_first);
+           (roles.offsets_by_caller ? When::offsets_by_caller : When::offsets_by_first) |
+           (roles.mount_with_user ? When::mount_with_user : When::mount_alone);
 }
 
 } // namespace nsjoin::detail

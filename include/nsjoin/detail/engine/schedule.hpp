@@ -86,12 +86,14 @@ class Scheduler {
     }
 
     [[nodiscard]] constexpr auto needs_proc() const noexcept -> bool {
-        return facts_.proc_before || says(Step::await_maps) || says(Step::set_oom_score_adj) ||
-               says(Step::take_mount_sources) || plan_.created.contains(Kind::time);
+        return facts_.setgroups == Denied::ask || says(Step::await_maps) ||
+               says(Step::set_oom_score_adj) || says(Step::take_mount_sources) ||
+               plan_.created.contains(Kind::time);
     }
 
     [[nodiscard]] constexpr auto clears_dumpable() const noexcept -> bool {
-        return joins() || (roles_.first == Memory::callers && takes_ids());
+        return joins() ||
+               (roles_.first == Memory::callers && (takes_ids() || says(Step::enter_cgroup)));
     }
 
     /// The steps of the schedule, but for those that join and create.

@@ -203,32 +203,33 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
 [[nodiscard]] inline auto take_id(const Attempt& attempt, const Task& task) noexcept
     -> Result<void> {
     const Credentials& ids = *attempt.run.plan.credentials;
-    const BorrowedFd proc = attempt.run.proc;
+    const SetgroupsDenied denied{attempt.run.facts.setgroups, attempt.run.proc};
     switch (task.step) {
     case Step::set_groups:
         // Who enters another user namespace has every capability in it.
-        return set_groups(ids.groups, attempt.schedule.roles.user_changes, proc);
+        return set_groups(ids.groups, attempt.schedule.roles.user_changes, denied);
     case Step::set_gid:
         return set_gid(*ids.gid);
     case Step::set_uid:
         return set_uid(*ids.uid);
     default:
-        return verify_ids(ids, proc);
+        return verify_ids(ids, denied);
     }
 }
 
 /// Those of root without groups, in another user namespace.
 [[nodiscard]] inline auto take_root_id(const Attempt& attempt, const Task& task) noexcept
     -> Result<void> {
+    const SetgroupsDenied denied{attempt.run.facts.setgroups, attempt.run.proc};
     switch (task.step) {
     case Step::set_groups:
-        return drop_groups_inside(attempt.run.proc);
+        return drop_groups_inside(denied);
     case Step::set_gid:
         return set_gid(0);
     case Step::set_uid:
         return set_uid(0);
     default:
-        return verify_root_inside(attempt.run.proc);
+        return verify_root_inside(denied);
     }
 }
 

@@ -67,26 +67,32 @@ namespace nsjoin::detail {
     return known ? facts.st_nlink - 2 : 0;
 }
 
-/// Whether the calling thread's user namespace denies setgroups(2), by what that /proc says: 1 or
-/// 0; -ENODEV if it is not the kernel's; else -errno. Needs no right. user_namespaces(7).
-[[nodiscard]] inline auto proc_denies_setgroups(int proc) noexcept -> long {
-    if (!lies_on(proc, proc_super_magic)) {
+/// Whether a file `setgroups` of /proc says that its user namespace denies setgroups(2): 1 or 0;
+/// -ENODEV if it is not the kernel's; else -errno. user_namespaces(7).
+[[nodiscard]] inline auto file_denies_setgroups(int file) noexcept -> long {
+    if (!lies_on(file, proc_super_magic)) {
         return -ENODEV;
     }
-    const long opened = open_at(proc, "thread-self/setgroups", O_RDONLY);
-    if (opened < 0) {
-        return opened;
-    }
-    const int file = static_cast<int>(opened);
     std::array<char, 8> text{};
-    const long length = lies_on(file, proc_super_magic)
-                            ? call_again(SYS_read, file, text.data(), text.size())
-                            : -ENODEV;
-    close_once(file);
+    const long length = call_again(SYS_pread64, file, text.data(), text.size(), 0);
     if (length < 0) {
         return length;
     }
     return std::string_view{text.data(), static_cast<std::size_t>(length)} == "deny\n" ? 1 : 0;
+}
+
+/// The same of the calling thread's user namespace, by that /proc. Needs no right.
+[[nodiscard]] inline auto proc_denies_setgroups(int proc) noexcept -> long {
+    if (!lies_on(proc, proc_super_magic)) {
+        return -ENODEV;
+    }
+    const long file = open_at(proc, "thread-self/setgroups", O_RDONLY);
+    if (file < 0) {
+        return file;
+    }
+    const long denied = file_denies_setgroups(static_cast<int>(file));
+    close_once(static_cast<int>(file));
+    return denied;
 }
 
 } // namespace nsjoin::detail
