@@ -13,6 +13,8 @@ using nsjoin::Credentials;
 using nsjoin::Groups;
 using nsjoin::Reason;
 using nsjoin::Step;
+using nsjoin::detail::Denied;
+using nsjoin::detail::SetgroupsDenied;
 
 namespace {
 
@@ -447,9 +449,10 @@ TEST_CASE("become: a /proc that can't say whether setgroups is denied is an erro
             CHILD_CHECK(::mount("none", "/proc", "tmpfs", 0, nullptr) == 0);
             if (with_descriptor) {
                 const Credentials root{.uid = 0, .gid = 0};
-                CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, proc.borrow()));
-                CHILD_CHECK(nsjoin::detail::become_root_inside(proc.borrow()));
-                CHILD_CHECK(nsjoin::detail::verify_ids(root, proc.borrow()));
+                const SetgroupsDenied before{Denied::ask, proc.borrow()};
+                CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, before));
+                CHILD_CHECK(nsjoin::detail::become_root_inside(before));
+                CHILD_CHECK(nsjoin::detail::verify_ids(root, before));
                 return 0;
             }
             CHILD_CHECK(support::fails_with(nsjoin::become({.uid = 0, .gid = 0}), Step::set_groups,
@@ -465,29 +468,23 @@ TEST_CASE("become: a /proc that can't say whether setgroups is denied is an erro
     CHECK(without_proc(false) == 0);
 }
 
-TEST_CASE("become: a file that says that setgroups is denied serves without another descriptor") {
+TEST_CASE("become: who knows whether setgroups is denied opens nothing, and who can't is told so") {
     if (!is_root()) {
         return;
     }
     CHECK(support::run_in_child([] {
               CHILD_CHECK(set_groups({4000, 4001}));
-              const nsjoin::OwnedFd outside{::open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC)};
-              const nsjoin::OwnedFd none{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
               CHILD_CHECK(enter_user_namespace("0 3000 10", "0 4000 10", true));
-              const nsjoin::OwnedFd inside{::open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC)};
               CHILD_CHECK(support::deny_syscall(SYS_openat, EMFILE));
-              using nsjoin::detail::SetgroupsFile;
               const Credentials root{.uid = 0, .gid = 0};
-              const auto denying = SetgroupsFile::opened(inside);
-              CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, denying));
-              CHILD_CHECK(nsjoin::detail::become_root_inside(denying));
-              CHILD_CHECK(nsjoin::detail::verify_ids(root, denying));
-              CHILD_CHECK(support::fails_with(
-                  nsjoin::detail::become_root_inside(SetgroupsFile::opened(outside)),
-                  Step::set_groups, Reason::system, EPERM));
-              CHILD_CHECK(support::fails_with(
-                  nsjoin::detail::become_root_inside(SetgroupsFile::opened(none)), Step::set_groups,
-                  Reason::not_procfs));
+              const SetgroupsDenied yes{Denied::yes};
+              CHILD_CHECK(nsjoin::detail::set_groups(root.groups, false, yes));
+              CHILD_CHECK(nsjoin::detail::become_root_inside(yes));
+              CHILD_CHECK(nsjoin::detail::verify_ids(root, yes));
+              CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside({Denied::no}),
+                                              Step::set_groups, Reason::system, EPERM));
+              CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside({Denied::unknown}),
+                                              Step::set_groups, Reason::system, ENODATA));
               CHILD_CHECK(support::fails_with(nsjoin::detail::become_root_inside(),
                                               Step::set_groups, Reason::system, EMFILE));
               return 0;

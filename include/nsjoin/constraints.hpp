@@ -2,6 +2,7 @@
 #ifndef NSJOIN_CONSTRAINTS_HPP
 #define NSJOIN_CONSTRAINTS_HPP
 
+#include <nsjoin/conditions.hpp>
 #include <nsjoin/step.hpp>
 
 #include <array>
@@ -10,48 +11,6 @@
 #include <string_view>
 
 namespace nsjoin {
-
-/// What a joined user namespace does to the rights over the other namespaces of a plan.
-enum class UserRights : std::uint8_t {
-    granted, ///< joining it gives them: it is joined before those (rootless)
-    taken,   ///< joining it takes them away: it is joined after those (privileged)
-};
-
-/// When a constraint holds: in every plan, or under each of these conditions. A set: combine with
-/// |. Of each pair, one holds.
-enum class When : std::uint16_t {
-    always = 0,
-    rights_granted = 1U << 0U, ///< UserRights::granted
-    rights_taken = 1U << 1U,   ///< UserRights::taken
-    joiner_first = 1U << 2U,   ///< the child is made when all is joined
-    child_first = 1U << 3U,    ///< the child is the first process, and joins by itself
-    own_memory = 1U << 4U,     ///< the first process has memory of its own
-    callers_memory = 1U << 5U, ///< the first process runs on the caller's memory
-    time_by_child = 1U << 6U,  ///< the child creates the time namespace, and enters it
-    time_by_first = 1U << 7U,  ///< the first process does, and its child is in it
-    oom_by_first = 1U << 8U,   ///< the first process sets its own oom_score_adj
-    oom_by_caller = 1U << 9U,
-    offsets_by_first = 1U << 10U, ///< the first process opens its own timens_offsets
-    offsets_by_caller = 1U << 11U,
-    mount_alone = 1U << 12U, ///< the mount namespace is joined by a call without the user namespace
-    mount_with_user = 1U << 13U, ///< by that of the user namespace, whose rights count for it
-};
-
-[[nodiscard]] constexpr auto operator|(When a, When b) noexcept -> When {
-    return static_cast<When>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
-}
-
-/// Whether a constraint that says `when` holds under `circumstances`.
-[[nodiscard]] constexpr auto holds(When when, When circumstances) noexcept -> bool {
-    return (static_cast<unsigned>(when) & ~static_cast<unsigned>(circumstances)) == 0;
-}
-
-/// The circumstances in which a joiner with memory of its own does all that the first process does.
-[[nodiscard]] constexpr auto circumstances(UserRights rights) noexcept -> When {
-    return (rights == UserRights::granted ? When::rights_granted : When::rights_taken) |
-           When::joiner_first | When::own_memory | When::time_by_child | When::oom_by_first |
-           When::offsets_by_first | When::mount_alone;
-}
 
 /// `before` comes before `after`, and why. `since` is the first kernel in which it matters.
 struct Constraint {
@@ -83,6 +42,8 @@ inline constexpr std::string_view why_for_the_child =
 inline constexpr std::string_view why_owned = "the new user namespace is to own it";
 inline constexpr std::string_view why_ids_first =
     "what the kernel makes for a new namespace belongs to the ids of who creates it";
+inline constexpr std::string_view why_groups_outside =
+    "groups of the host's are not taken inside, where setgroups may be denied";
 inline constexpr std::string_view why_mount_last =
     "the mount namespace moves root and working directory: what can fail fails before it";
 inline constexpr std::string_view why_born_inside =
@@ -317,6 +278,7 @@ inline constexpr std::array written_constraints{
     Constraint{Step::set_name, Step::set_groups, "the name tells what goes on"},
     Constraint{Step::clear_inheritable, Step::set_groups,
                "no inheritable capability reaches what the child executes (CVE-2022-29162)"},
+    Constraint{Step::make_joiner, Step::drop_groups, why_not_the_caller},
     Constraint{Step::set_groups, Step::set_gid, why_privileged},
     Constraint{Step::set_gid, Step::set_uid, why_privileged},
     Constraint{Step::set_uid, Step::verify_ids, "an id that was not taken must not go unnoticed"},
@@ -342,7 +304,7 @@ inline constexpr std::array written_constraints{
 
 /// What is so for each kind, and for each step of a command.
 [[nodiscard]] consteval auto repeated_constraints() noexcept {
-    std::array<Constraint, 3 * kind_count + 4 * (kind_count - 1) + kind_count - 2 + 5 + 8> result{};
+    std::array<Constraint, 4 * kind_count + 4 * (kind_count - 1) + kind_count - 2 + 5 + 8> result{};
     std::size_t next = 0;
     const auto add = [&](Step before, Step after, std::string_view why, When when = When::always) {
         result[next++] = {before, after, why, {3, 8}, when};
@@ -352,6 +314,7 @@ inline constexpr std::array written_constraints{
         add(Step::make_joiner, join, why_not_the_caller);
         add(Step::make_child, join, why_not_the_caller, When::child_first);
         add(Step::clear_dumpable, join, why_not_dumpable);
+        add(Step::drop_groups, join, why_groups_outside);
         if (row.kind == Kind::user) {
             continue;
         }

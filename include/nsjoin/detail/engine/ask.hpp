@@ -6,6 +6,7 @@
 #include <nsjoin/detail/files.hpp>
 
 #include <poll.h>
+#include <sys/auxv.h>
 
 // What the caller asks the kernel about a plan before there is another process, and what it learns
 // from an attempt that failed.
@@ -61,6 +62,39 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
     }
 }
 
+/// What the file says of the user namespace of the target that it is joined from. Denied::ask: it
+/// comes from elsewhere, or can't be read, so that the child has to read its own.
+[[nodiscard]] inline auto ask_target_for_groups(const Draft& plan, const Outline& outline) noexcept
+    -> Denied {
+    const JoinSource& source = plan.source(Kind::user);
+    const auto proc = open_own_proc(::getpid());
+    if (!outline.by_target(Kind::user) || source.target_pid <= 0 || !proc) {
+        return Denied::ask;
+    }
+    Subject path;
+    path.append(std::int64_t{source.target_pid}).append("/setgroups");
+    const OwnedFd file{static_cast<int>(open_at(proc->get(), path.c_str(), O_RDONLY))};
+    const long denied = file.ok() ? file_denies_setgroups(file.get()) : -1;
+    pollfd target{source.fd.get(), POLLIN, 0};
+    const timespec at_once{};
+    const bool alive = call(SYS_ppoll, &target, 1UL, &at_once, nullptr, 0UL) == 0;
+    return denied < 0 || !alive ? Denied::ask : denied == 1 ? Denied::yes : Denied::no;
+}
+
+/// How groups can be dropped for a child that joins a user namespace. A caller that was started by
+/// root may drop them outside, before anything is joined; else the namespace has to let it.
+inline void ask_for_groups(const Draft& plan, const Outline& outline, Facts& facts) noexcept {
+    const bool drops =
+        !outline.keep_ids && (!outline.ids || outline.said.contains(Step::drop_groups));
+    if (!outline.joined.contains(Kind::user) || !drops) {
+        return;
+    }
+    facts.drops_outside = ::getauxval(AT_EUID) == 0;
+    if (!facts.drops_outside && !outline.callers_parent) {
+        facts.setgroups = ask_target_for_groups(plan, outline);
+    }
+}
+
 /// Asks all that the first schedule depends on.
 [[nodiscard]] inline auto ask(const Draft& plan, const Outline& outline, Facts& facts,
                               OpenedSpaces& opened) noexcept -> Result<void> {
@@ -71,6 +105,8 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
         facts.deny_setgroups = must_deny_setgroups(*plan.maps);
         facts.setgroups = facts.deny_setgroups ? Denied::yes : Denied::unknown;
     }
+    ask_for_groups(plan, outline, facts);
+    facts.into_cgroup = plan.cgroup.ok() && lies_on(plan.cgroup.get(), cgroup2_super_magic);
     if (outline.single_target()) {
         ask_for_one_call(plan, outline, facts);
         return {};
@@ -112,12 +148,6 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
 /// another way.
 [[nodiscard]] inline auto learn_from_join(Run& run, const Schedule& schedule) noexcept
     -> Result<bool> {
-    for (const Task& task : schedule.tasks()) {
-        // A caller that joins by itself does these no second time: it is not dumpable any more.
-        if (task.process == Process::caller && !is_join(task.step)) {
-            run.facts.done.set(task.step);
-        }
-    }
     if (run.facts.join_by == JoinBy::one_call) {
         const Result<void> looked = look_at_spaces(run.plan, run.own_opened, run.facts);
         return looked ? Result<bool>{true} : Unexpected{looked.error()};
@@ -130,31 +160,17 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
     return by_pidfd;
 }
 
-/// What the file says of the user namespace of the target that it is joined from. Denied::ask: it
-/// comes from elsewhere, or can't be read, so that the child has to read its own.
-[[nodiscard]] inline auto ask_target_for_groups(const Run& run) noexcept -> Denied {
-    const JoinSource& source = run.plan.source(Kind::user);
-    const auto proc = open_own_proc(::getpid());
-    if (!run.outline.by_target(Kind::user) || source.target_pid <= 0 || !proc) {
-        return Denied::ask;
-    }
-    Subject path;
-    path.append(std::int64_t{source.target_pid}).append("/setgroups");
-    const OwnedFd file{static_cast<int>(open_at(proc->get(), path.c_str(), O_RDONLY))};
-    const long denied = file.ok() ? file_denies_setgroups(file.get()) : -1;
-    pollfd target{source.fd.get(), POLLIN, 0};
-    const timespec at_once{};
-    const bool alive = call(SYS_ppoll, &target, 1UL, &at_once, nullptr, 0UL) == 0;
-    return denied < 0 || !alive ? Denied::ask : denied == 1 ? Denied::yes : Denied::no;
-}
-
 /// What refused groups teach: whether they may stay as they are, because the user namespace denies
 /// to set them. Nobody asks before, as it is seldom so.
 [[nodiscard]] inline auto learn_from_groups(Run& run, const Error& error) noexcept -> bool {
+    if (error.step == Step::drop_groups) {
+        run.facts.drops_outside = false;
+        return error.code == EPERM;
+    }
     if (error.code != ENODATA || run.facts.setgroups != Denied::unknown) {
         return false;
     }
-    run.facts.setgroups = ask_target_for_groups(run);
+    run.facts.setgroups = ask_target_for_groups(run.plan, run.outline);
     return true;
 }
 
@@ -162,7 +178,14 @@ inline void ask_for_one_call(const Draft& plan, const Outline& outline, Facts& f
 /// of asking about it.
 [[nodiscard]] inline auto learn(Run& run, const Schedule& schedule, const Error& error) noexcept
     -> Result<bool> {
-    if (error.step == Step::set_groups || error.step == Step::verify_ids) {
+    for (const Task& task : schedule.tasks()) {
+        // A caller that joins by itself does these no second time: it is not dumpable any more.
+        if (task.process == Process::caller && task.step < error.step && !is_join(task.step)) {
+            run.facts.done.set(task.step);
+        }
+    }
+    if (error.step == Step::drop_groups || error.step == Step::set_groups ||
+        error.step == Step::verify_ids) {
         return learn_from_groups(run, error);
     }
     if (error.reason != Reason::system) {

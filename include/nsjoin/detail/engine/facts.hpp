@@ -32,6 +32,7 @@ struct Facts {
     bool vfork = has_vfork;      ///< a process can run on the caller's memory
     bool deny_setgroups = false; ///< the kernel takes the gid map only when setgroups is denied
     bool first_of_pids = false;  ///< the caller is pid 1 of its pid namespace
+    bool drops_outside = false;  ///< the caller may drop groups, before anything is joined
     Denied setgroups = Denied::unknown; ///< in the user namespace that the child ends up in
     bool many_threads = false;          ///< or it is not known that there is one
     bool pending_pid = false; ///< the caller has put its children into another pid namespace

@@ -94,6 +94,7 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
     if (plan.credentials) {
         outline.ids = true;
         said.set(Step::set_groups, !plan.credentials->groups.kept());
+        said.set(Step::drop_groups, plan.credentials->groups.dropped());
         said.set(Step::set_gid, plan.credentials->gid.has_value());
         said.set(Step::set_uid, plan.credentials->uid.has_value());
     }

@@ -75,6 +75,9 @@ template <Possible May>
         });
     case Step::clear_dumpable:
         return clear_dumpable(attempt, task);
+    case Step::drop_groups:
+        return only_if<can(Step::set_uid)>(
+            [&] { return outcome(task.step, call(SYS_setgroups, 0, nullptr)); });
     case Step::write_uid_map:
         return only_if<can(Step::write_uid_map)>(
             [&] { return write_map(task.step, attempt, "uid_map", "newuidmap", plan.maps->uids); });

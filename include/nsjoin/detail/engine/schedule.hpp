@@ -85,6 +85,12 @@ class Scheduler {
                says(Step::set_uid);
     }
 
+    /// Whether groups that are to be dropped are dropped before the user namespace is joined.
+    [[nodiscard]] constexpr auto drops_outside() const noexcept -> bool {
+        return facts_.drops_outside && roles_.joining.contains(Kind::user) &&
+               (says(Step::drop_groups) || roles_.becomes_root);
+    }
+
     [[nodiscard]] constexpr auto needs_proc() const noexcept -> bool {
         return facts_.setgroups == Denied::ask || says(Step::await_maps) ||
                says(Step::set_oom_score_adj) || says(Step::take_mount_sources) ||
@@ -127,7 +133,8 @@ class Scheduler {
         set(Step::own_descriptors, says(Step::own_descriptors) && roles_.shares);
         // In another user namespace the kernel has emptied the set.
         set(Step::clear_inheritable, !plan_.keep_capabilities && !roles_.user_changes);
-        set(Step::set_groups, says(Step::set_groups) || roles_.becomes_root);
+        set(Step::drop_groups, drops_outside());
+        set(Step::set_groups, (says(Step::set_groups) || roles_.becomes_root) && !drops_outside());
         set(Step::set_gid, says(Step::set_gid) || roles_.becomes_root);
         set(Step::set_uid, says(Step::set_uid) || roles_.becomes_root);
         // Root that is not taken leaves less than was to be had.
