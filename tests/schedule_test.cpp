@@ -189,6 +189,13 @@ static_assert(differs_at(plan().joins(seven, target(1)).ids(), facts(),
                          child(set_groups, set_gid, set_uid, verify_ids, report),
                          caller(hear(report))) == nowhere);
 
+// Or a uid alone.
+static_assert(differs_at(plan().joins(user, target(1)).uid(), facts(),
+                         caller(none(check_plan), none(open_target), make_channel,
+                                clone3(make_child)),
+                         child(clear_dumpable, setns_pidfd(user), set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
 // Joins without a user namespace, and other ids.
 static_assert(differs_at(plan().joins(net, target(1)).ids(), facts(),
                          caller(none(check_plan), none(open_target), make_channel,
@@ -804,6 +811,92 @@ static_assert(process(plan().creates(mount).sources(), facts(), Process::opener)
 // A caller that joins by itself makes the child its sibling.
 static_assert(process(of_parent.joins(net, target(1)), facts(), Process::child) ==
               ProcessFacts{.there = true, .sibling = true, .not_dumpable = true});
+
+// ── The table by itself ──────────────────────────────────────────────────────────────────────────
+
+using nsjoin::When;
+
+/// What the constraints that hold under some circumstances say, through other steps too: the order
+/// of the enum, which decides where they say nothing, has no part in it.
+class Table {
+  public:
+    explicit constexpr Table(When circumstances) {
+        const auto sorted = nsjoin::detail::sort_steps(nsjoin::detail::plan_waits, circumstances);
+        for (const nsjoin::Constraint& c : nsjoin::constraints) {
+            direct_[index(c.after)] |= holds(c.when, circumstances) ? bit(c.before) : 0;
+        }
+        for (const Step step : sorted.steps) {
+            before_[index(step)] = direct_[index(step)];
+            for (std::size_t i = 0; i < before_.size(); ++i) {
+                before_[index(step)] |= (direct_[index(step)] >> i & 1U) != 0 ? before_[i] : 0;
+            }
+        }
+    }
+
+    /// Whether each comes before the next.
+    template <typename... Steps>
+    [[nodiscard]] constexpr auto says(Steps... steps) const -> bool {
+        const std::array list{steps...};
+        for (std::size_t i = 0; i + 1 < list.size(); ++i) {
+            if ((before_[index(list[i + 1])] & bit(list[i])) == 0) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+  private:
+    static constexpr auto index(Step step) -> std::size_t { return static_cast<std::size_t>(step); }
+
+    static constexpr auto bit(Step step) -> std::uint64_t {
+        return std::uint64_t{1} << index(step);
+    }
+
+    std::array<std::uint64_t, nsjoin::plan_step_count> direct_{};
+    std::array<std::uint64_t, nsjoin::plan_step_count> before_{};
+};
+
+constexpr When any_first = When::rights_taken | When::own_memory | When::oom_by_first |
+                           When::offsets_by_first | When::time_by_child;
+constexpr Table with_joiner{any_first | When::joiner_first};
+constexpr Table with_child{any_first | When::child_first};
+
+// Whoever is first enters the cgroup, and joins; its child is in all of it.
+static_assert(with_joiner.says(make_joiner, enter_cgroup, make_child));
+static_assert(with_joiner.says(make_joiner, set_oom_score_adj, clear_dumpable, join_pid,
+                               make_child));
+static_assert(with_child.says(make_child, enter_cgroup, join_cgroup));
+static_assert(with_child.says(make_child, set_oom_score_adj, clear_dumpable, join_net));
+static_assert(with_child.says(make_child, open_time_offsets, clear_dumpable, join_user));
+
+// What can be refused is refused before anything is created.
+static_assert(with_child.says(join_user, create_net) && with_child.says(join_mount, create_uts));
+
+// A time namespace of the first process's making takes only children.
+constexpr Table time_by_first{When::rights_taken | When::joiner_first | When::own_memory |
+                              When::oom_by_first | When::offsets_by_first | When::time_by_first};
+static_assert(time_by_first.says(open_time_offsets, clear_dumpable, join_user, create_time,
+                                 write_time_offsets, make_child));
+static_assert(time_by_first.says(join_mount, create_time, make_child));
+
+// What the caller does for a child that waits is done before the child goes on.
+constexpr Table by_caller{When::rights_taken | When::child_first | When::own_memory |
+                          When::oom_by_caller | When::offsets_by_caller | When::time_by_child};
+static_assert(by_caller.says(make_child, set_oom_score_adj, await_maps, become_root));
+static_assert(by_caller.says(make_child, open_time_offsets, await_maps, become_root, create_time,
+                             write_time_offsets, enter_time));
+static_assert(!by_caller.says(open_time_offsets, clear_dumpable));
+
+// The flag is the caller's where the memory is.
+constexpr Table on_callers_memory{When::rights_taken | When::joiner_first | When::callers_memory |
+                                  When::oom_by_first | When::offsets_by_first |
+                                  When::time_by_child};
+static_assert(on_callers_memory.says(clear_dumpable, make_joiner, join_user, make_child));
+static_assert(!on_callers_memory.says(set_oom_score_adj, clear_dumpable));
+
+// Mount sources are opened in the new mount namespace, and taken before the root changes.
+static_assert(with_child.says(make_opener, make_child, create_mount, open_mount_sources,
+                              take_mount_sources, set_root));
 
 /// The place of the task that joins the kind.
 constexpr auto place_of_join(PlanWords plan, FactWords known, Kind kind) -> std::size_t {
