@@ -71,8 +71,8 @@ auto index(Step step) -> std::size_t {
 class Places {
   public:
     explicit Places(const Schedule& schedule) {
-        first.fill(absent);
-        last.fill(absent);
+        first_.fill(absent);
+        last_.fill(absent);
         std::size_t clone = 0;
         for (std::size_t i = 0; i < schedule.count; ++i) {
             const Task& task = schedule.list[i];
@@ -89,30 +89,33 @@ class Places {
         }
     }
 
-    [[nodiscard]] auto has(Step step) const -> bool { return first[index(step)] != absent; }
+    [[nodiscard]] auto has(Step step) const -> bool { return first_[index(step)] != absent; }
 
-    [[nodiscard]] auto of(Step step) const -> std::size_t { return first[index(step)]; }
+    [[nodiscard]] auto of(Step step) const -> std::size_t { return first_[index(step)]; }
 
-    [[nodiscard]] auto end_of(Step step) const -> std::size_t { return last[index(step)]; }
+    [[nodiscard]] auto end_of(Step step) const -> std::size_t { return last_[index(step)]; }
 
     [[nodiscard]] auto times(Step step) const -> unsigned { return times_[index(step)]; }
 
-    /// Whether the one comes before the other, or with it. A kind that is tried twice comes when it
-    /// is tried first.
+    /// Whether the one comes before the other, or with it. Of two kinds, one that is tried twice
+    /// may be tried out of the order once.
     [[nodiscard]] auto in_order(Step before, Step after) const -> bool {
-        const bool joins = is_join(before) && is_join(after);
-        return !has(before) || !has(after) || (joins ? of(before) : end_of(before)) <= of(after);
+        if (!has(before) || !has(after)) {
+            return true;
+        }
+        return is_join(before) && is_join(after) ? of(before) <= end_of(after)
+                                                 : end_of(before) <= of(after);
     }
 
   private:
     void put(Step step, std::size_t place, bool end) {
-        first[index(step)] = has(step) ? first[index(step)] : place;
-        last[index(step)] = place;
+        first_[index(step)] = has(step) ? first_[index(step)] : place;
+        last_[index(step)] = place;
         times_[index(step)] += end ? 0U : 1U;
     }
 
-    std::array<std::size_t, nsjoin::plan_step_count> first{};
-    std::array<std::size_t, nsjoin::plan_step_count> last{};
+    std::array<std::size_t, nsjoin::plan_step_count> first_{};
+    std::array<std::size_t, nsjoin::plan_step_count> last_{};
     std::array<unsigned, nsjoin::plan_step_count> times_{};
 };
 
@@ -138,7 +141,8 @@ auto holding(When circumstances) -> const std::vector<Pair>& {
     return found->second;
 }
 
-auto keeps_constraints(const Schedule& schedule, const Places& places) -> bool {
+/// The first constraint that is not kept, or null.
+auto broken_constraint(const Schedule& schedule, const Places& places) -> const Pair* {
     static When last_circumstances = When::always;
     static const std::vector<Pair>* pairs = &holding(When::always);
     const When now = circumstances(schedule.roles);
@@ -148,10 +152,10 @@ auto keeps_constraints(const Schedule& schedule, const Places& places) -> bool {
     }
     for (const Pair& pair : *pairs) {
         if (!places.in_order(pair.before, pair.after)) {
-            return false;
+            return &pair;
         }
     }
-    return true;
+    return nullptr;
 }
 
 /// Kinds that are joined by the very call that joins the user namespace have no order.
@@ -343,7 +347,13 @@ class Sweep {
             return;
         }
         const Places places{made};
-        expect(Law::constraints, keeps_constraints(made, places), plan, facts);
+        const Pair* const broken = broken_constraint(made, places);
+        expect(Law::constraints, broken == nullptr, plan, facts);
+        if (broken != nullptr && broken_.front() <= 3) {
+            std::fprintf(stderr, "    \"%s\" is not before \"%s\"\n",
+                         std::string{nsjoin::facts(broken->before).name}.c_str(),
+                         std::string{nsjoin::facts(broken->after).name}.c_str());
+        }
         expect(Law::rights, keeps_rights(plan, facts, places), plan, facts);
         expect(Law::once, is_there_once(made, places, facts), plan, facts);
         expect(Law::kinds, has_its_kinds(plan, facts, made), plan, facts);
