@@ -795,6 +795,10 @@ static_assert(
 static_assert(process(plan().joins(net, target(1)), facts(), Process::child) ==
               ProcessFacts{.there = true, .not_dumpable = true});
 
+// In a joined pid namespace others see the child; the joiner is not in there.
+static_assert(process(plan().joins(pid, target(1)), facts(), Process::child).exposed);
+static_assert(!process(plan().joins(pid, target(1)), facts(), Process::joiner).exposed);
+
 // With ids of the target's, others can signal it.
 static_assert(process(plan().joins(net, target(1)).ids(), facts(), Process::child).exposed);
 static_assert(!process(plan().ids(), facts(), Process::child).exposed);
