@@ -279,6 +279,7 @@ inline constexpr std::array written_constraints{
     Constraint{Step::clear_inheritable, Step::set_groups,
                "no inheritable capability reaches what the child executes (CVE-2022-29162)"},
     Constraint{Step::make_joiner, Step::drop_groups, why_not_the_caller},
+    Constraint{Step::make_child, Step::drop_groups, why_not_the_caller, {3, 8}, When::child_first},
     Constraint{Step::set_groups, Step::set_gid, why_privileged},
     Constraint{Step::set_gid, Step::set_uid, why_privileged},
     Constraint{Step::set_uid, Step::verify_ids, "an id that was not taken must not go unnoticed"},

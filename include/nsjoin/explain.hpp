@@ -124,14 +124,20 @@ class Words {
             names_of(schedule_.roles.by_clone, " | "));
         std::string text{task.call == Call::clone3 ? "clone3" : "clone"};
         text.append(flags.empty() ? "" : "(").append(flags).append(flags.empty() ? "" : ")");
-        // A joiner ends before its maker goes on.
-        return task.step == Step::make_joiner ? text.append(", waitid") : text;
+        if (task.step == Step::make_joiner) { // it ends before its maker goes on
+            const bool copy = schedule_.roles.first == Memory::copy;
+            text.append(copy && plan_.deadline.count() != 0 ? ", ppoll" : "");
+            text.append(schedule_.roles.shares ? ", wait4"
+                        : copy                 ? ", waitid, pidfd_open"
+                                               : ", waitid");
+        }
+        return text;
     }
 
     /// One call that joins, as "setns(pidfd of 4711, user | mnt)".
     [[nodiscard]] auto join(const Task& task) const -> std::string {
         const JoinSource& source = plan_.source(task.slot.kind());
-        std::string text{task.process == Process::caller ? "unshare(CLONE_FS), setns(" : "setns("};
+        std::string text{is_first_of_caller(task) ? "unshare(CLONE_FS), setns(" : "setns("};
         if (task.slot.is_opened()) {
             text.append("descriptor of ").append(facts(task.slot.kind()).name).append(" of pid ");
             text.append(std::to_string(source.target_pid));
@@ -141,6 +147,16 @@ class Words {
             text.append("descriptor ").append(std::to_string(source.fd.get()));
         }
         return text.append(", ").append(names_of(task.kinds, " | ")).append(")");
+    }
+
+    /// Whether it is the first call by which a caller joins that stays there.
+    [[nodiscard]] auto is_first_of_caller(const Task& task) const -> bool {
+        for (const Task& other : schedule_.tasks()) {
+            if (is_join(other.step)) {
+                return other.process == Process::caller && other == task;
+            }
+        }
+        return false;
     }
 
     [[nodiscard]] auto system(const Task& task) const -> std::string {
@@ -171,10 +187,20 @@ class Words {
         if (is_create(task.step)) {
             return "unshare(" + names_of(task.kinds, " | ") + ")";
         }
+        const std::string usual{facts(task.step).system};
+        if (task.step == Step::make_opener) {
+            return usual + (task.call == Call::clone3 ? ", clone3" : ", clone");
+        }
+        if (task.step == Step::set_death_signal && schedule_.roles.shares) {
+            return usual + ", ppoll"; // for a caller that has ended already
+        }
+        if (task.step == Step::set_signals && !schedule_.roles.shares) {
+            return "write, " + usual; // tells the caller
+        }
         if (task.step == Step::execute) {
             return command_->program.path() != nullptr ? "execve" : "execveat";
         }
-        return file ? "ppoll, recvmsg(SCM_RIGHTS)" : std::string{facts(task.step).system};
+        return file ? "ppoll, recvmsg(SCM_RIGHTS)" : usual;
     }
 
     [[nodiscard]] auto reason(std::size_t place) const -> std::string {

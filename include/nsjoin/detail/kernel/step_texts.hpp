@@ -104,7 +104,7 @@ inline constexpr const char* step_systems =
     "fstatfs, openat(cgroup.procs)\0"                             // open_cgroup
     "pidfd_open\0"                                                // pin_caller
     "socketpair\0"                                                // make_channel
-    "socketpair, setsockopt, clone3\0"                            // make_opener
+    "socketpair, setsockopt\0"                            // make_opener
     "clone\0"                                                     // make_joiner
     "write(cgroup.procs)\0"                                       // enter_cgroup
     "openat, write(/proc/self/oom_score_adj)\0"                   // set_oom_score_adj
