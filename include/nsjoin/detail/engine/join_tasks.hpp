@@ -47,10 +47,15 @@ class JoinTasks {
                        opened ? Slot::opened(first) : Slot::of_plan(first), may_wait});
     }
 
-    /// Whether the kind is joined by the very call that joins the user namespace.
+    /// Whether the kind is joined by the very call that joins the user namespace: not if the mount
+    /// namespace, which is another target's, is joined before that, and the kind can be too.
     [[nodiscard]] constexpr auto with_user(Kind kind) const noexcept -> bool {
+        const bool mount_before = joining_.contains(Kind::mount) &&
+                                  !plan_.same_target(Kind::mount, Kind::user) &&
+                                  !(facts_.after_user | facts_.untold).contains(Kind::mount);
         return facts_.join_by == JoinBy::target && joining_.contains(Kind::user) &&
-               plan_.same_target(kind, Kind::user);
+               plan_.same_target(kind, Kind::user) &&
+               (kind == Kind::user || !mount_before || facts_.after_user.contains(kind));
     }
 
     constexpr void add_user() noexcept {
