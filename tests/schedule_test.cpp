@@ -450,6 +450,48 @@ static_assert(
                child(set_groups, set_gid, set_uid, verify_ids, report),
                caller(hear(report))) == nowhere);
 
+// ── Groups ───────────────────────────────────────────────────────────────────────────────────────
+
+// Who was started by root drops groups before the user namespace is joined, where it may be denied.
+static_assert(differs_at(plan().joins(seven, target(1)), facts().drops_outside(),
+                         caller(none(check_plan), none(open_target), make_channel, clear_dumpable,
+                                clone(make_joiner)),
+                         joiner(drop_groups, setns_pidfd(seven), clone3(make_child)),
+                         child(set_gid, set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
+// A child that joins by itself does.
+static_assert(differs_at(plan().joins(user | net, target(1)), facts().drops_outside(),
+                         caller(none(check_plan), none(open_target), make_channel,
+                                clone3(make_child)),
+                         child(clear_dumpable, drop_groups, setns_pidfd(user | net), set_gid,
+                               set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
+// Where no user namespace is joined, they are dropped in the place of ids.
+static_assert(differs_at(plan().joins(net, target(1)).ids(), facts().drops_outside(),
+                         caller(none(check_plan), none(open_target), make_channel,
+                                clone3(make_child)),
+                         child(clear_dumpable, setns_pidfd(net), clear_inheritable, set_groups,
+                               set_gid, set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
+// Where it is denied, and nobody may before, they stay.
+static_assert(
+    differs_at(plan().joins(user | net, target(1)), facts().setgroups(nsjoin::detail::Denied::yes),
+               caller(none(check_plan), none(open_target), make_channel, clone3(make_child)),
+               child(clear_dumpable, setns_pidfd(user | net), set_gid, set_uid, verify_ids, report),
+               caller(hear(report))) == nowhere);
+
+// Where nobody could say, the child has to read it, by the caller's /proc.
+static_assert(differs_at(plan().joins(user | net, target(1)),
+                         facts().setgroups(nsjoin::detail::Denied::ask),
+                         caller(none(check_plan), open_proc, none(open_target), make_channel,
+                                clone3(make_child)),
+                         child(clear_dumpable, setns_pidfd(user | net), set_groups, set_gid,
+                               set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
 // ── A cgroup ─────────────────────────────────────────────────────────────────────────────────────
 
 // The child is born in it.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nsjoin/console.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/spawn.hpp>
 
@@ -277,6 +278,10 @@ auto errno_of(const Schedule& schedule, const Task& task, Lack lack) -> int {
         in_cgroup =
             in_cgroup || (other.step == Step::enter_cgroup && other.call == Call::with_clone);
     }
+    // This process was started by root, and has become somebody else.
+    if (task.step == Step::drop_groups && ::geteuid() != 0) {
+        return EPERM;
+    }
     const bool whole = process.clear_sighand ||
                        (in_cgroup && process.maker == Process::caller && made != Process::opener);
     switch (lack) {
@@ -327,7 +332,8 @@ struct Tried {
         std::vector<std::size_t> list;
         for (std::size_t i = 0; i < schedule.count; ++i) {
             const Task& task = schedule.list[i];
-            if (task.process == process && task.call != Call::with_clone && is_reached(i)) {
+            const bool is_performed = task.call != Call::with_clone && task.call != Call::none;
+            if (task.process == process && is_performed && is_reached(i)) {
                 list.push_back(i);
             }
         }
@@ -396,10 +402,13 @@ auto attempts_of(const Case& one) -> std::vector<Tried> {
 // A call of getppid marks the beginning and the end of a run, one of getuid the beginning of each
 // task: nobody else makes these.
 
-/// As every task is performed, but for the mark.
+/// As every task is performed, but for the mark. The check of the plan comes before all, and makes
+/// none.
 auto marked(Attempt& attempt, std::size_t place) noexcept -> nsjoin::Result<void> {
-    (void)nsjoin::detail::call(SYS_getuid);
-    return nsjoin::detail::perform<nsjoin::detail::every_step()>(attempt, place);
+    if (attempt.schedule.list[place].step != Step::check_plan) {
+        (void)nsjoin::detail::call(SYS_getuid);
+    }
+    return nsjoin::detail::perform<nsjoin::detail::anything()>(attempt, place);
 }
 
 auto failed_run(const nsjoin::Error& error) -> int {
@@ -785,7 +794,7 @@ auto plans_that_join(const Handles& h) -> std::vector<Case> {
         {"by descriptors", JoinPlan{}.join(h.user).join(h.net), nullptr, pidfd},
         {"two targets",
          JoinPlan{}
-             .join(h.target, nsjoin::kinds<Kind::net, Kind::mount>)
+             .join(h.target, nsjoin::kinds<Kind::net>)
              .join(h.other, nsjoin::kinds<Kind::ipc, Kind::uts>),
          nullptr, pidfd},
         {"the caller's parent's child, joins",

@@ -195,6 +195,19 @@ class FactWords {
         return words;
     }
 
+    /// The caller was started by root, and may drop groups outside.
+    [[nodiscard]] constexpr auto drops_outside() const -> FactWords {
+        FactWords words = *this;
+        words.facts.drops_outside = true;
+        return words;
+    }
+
+    [[nodiscard]] constexpr auto setgroups(nsjoin::detail::Denied denied) const -> FactWords {
+        FactWords words = *this;
+        words.facts.setgroups = denied;
+        return words;
+    }
+
     [[nodiscard]] constexpr auto no_clone3() const -> FactWords {
         FactWords words = *this;
         words.facts.clone3 = false;

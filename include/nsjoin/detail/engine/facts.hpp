@@ -28,7 +28,7 @@ struct Facts {
     KindSet untold{};     ///< those that the kernel does not tell that of
     bool clone3 = true;
     bool clear_sighand = true;   ///< clone3(2) resets handlers
-    bool into_cgroup = true;     ///< clone3(2) places a process into the plan's cgroup
+    bool into_cgroup = false;    ///< clone3(2) places a process into the plan's cgroup
     bool vfork = has_vfork;      ///< a process can run on the caller's memory
     bool deny_setgroups = false; ///< the kernel takes the gid map only when setgroups is denied
     bool first_of_pids = false;  ///< the caller is pid 1 of its pid namespace

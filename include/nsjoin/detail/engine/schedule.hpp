@@ -85,10 +85,14 @@ class Scheduler {
                says(Step::set_uid);
     }
 
-    /// Whether groups that are to be dropped are dropped before the user namespace is joined.
+    [[nodiscard]] constexpr auto drops() const noexcept -> bool {
+        return says(Step::drop_groups) || roles_.becomes_root;
+    }
+
+    /// Whether groups are dropped before the user namespace is joined. Where that denies to drop
+    /// them, and nobody may before, they stay.
     [[nodiscard]] constexpr auto drops_outside() const noexcept -> bool {
-        return facts_.drops_outside && roles_.joining.contains(Kind::user) &&
-               (says(Step::drop_groups) || roles_.becomes_root);
+        return facts_.drops_outside && roles_.joining.contains(Kind::user) && drops();
     }
 
     [[nodiscard]] constexpr auto needs_proc() const noexcept -> bool {
@@ -134,7 +138,8 @@ class Scheduler {
         // In another user namespace the kernel has emptied the set.
         set(Step::clear_inheritable, !plan_.keep_capabilities && !roles_.user_changes);
         set(Step::drop_groups, drops_outside());
-        set(Step::set_groups, (says(Step::set_groups) || roles_.becomes_root) && !drops_outside());
+        set(Step::set_groups,
+            drops() ? !drops_outside() && facts_.setgroups != Denied::yes : says(Step::set_groups));
         set(Step::set_gid, says(Step::set_gid) || roles_.becomes_root);
         set(Step::set_uid, says(Step::set_uid) || roles_.becomes_root);
         // Root that is not taken leaves less than was to be had.

@@ -144,7 +144,7 @@ inline constexpr const char* step_systems =
     "fchdir, getcwd\0"                                            // set_working_directory
     "prctl(PR_SET_NAME)\0"                                        // set_name
     "capget, capset\0"                                            // clear_inheritable
-    "setgroups\0"                                                 // set_groups
+    "setgroups, getgroups\0"                                          // set_groups
     "setresgid\0"                                                 // set_gid
     "setresuid\0"                                                 // set_uid
     "getresgid, getresuid, getgroups\0"                           // verify_ids
