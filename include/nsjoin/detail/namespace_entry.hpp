@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <string_view>
 #include <sys/mount.h>
-#include <system_error>
 
 // How a namespace is found in /proc, and what the kernel says of a descriptor that may be one.
 
