@@ -9,7 +9,8 @@
 #include <cstdlib>
 #include <unistd.h>
 
-static bool is_inside = false; // the environment says only what somebody asked for
+// The environment says only what somebody asked for.
+static bool is_inside = false; // NOLINT(*-non-const-global-variables): set before main
 
 static void note_inside(const nsjoin::Plan& /*plan*/) noexcept {
     is_inside = true;

@@ -2,6 +2,8 @@
 #ifndef NSJOIN_CONDITIONS_HPP
 #define NSJOIN_CONDITIONS_HPP
 
+#include <nsjoin/detail/kernel/target.hpp>
+
 #include <cstdint>
 
 namespace nsjoin {

@@ -159,48 +159,62 @@ class Words {
         return false;
     }
 
+    /// What passes between the child and the caller has two ends, of which this is the caller's.
+    [[nodiscard]] auto callers_end(const Task& task) const -> std::string {
+        switch (task.step) {
+        case Step::await_maps:
+            return schedule_.roles.offsets_by_caller ? "sendmsg(SCM_RIGHTS)" : "sendto";
+        case Step::report:
+            return "ppoll, recvfrom";
+        case Step::offer_errors:
+            return "ppoll, recvmsg(SCM_RIGHTS)";
+        default:
+            return "ppoll, read";
+        }
+    }
+
+    /// The calls of a step that depend on more than the step.
+    [[nodiscard]] auto calls_of_step(const Task& task) const -> std::string {
+        std::string usual{facts(task.step).system};
+        const bool shares = schedule_.roles.shares;
+        switch (task.step) {
+        case Step::make_joiner:
+        case Step::make_child:
+            return clone(task);
+        case Step::make_opener:
+            return usual + (task.call == Call::clone3 ? ", clone3" : ", clone");
+        case Step::await_maps:
+            return schedule_.roles.offsets_by_caller ? "ppoll, recvmsg(SCM_RIGHTS)" : usual;
+        case Step::set_death_signal:
+            return shares ? usual + ", ppoll" : usual; // for a caller that has ended already
+        case Step::set_signals:
+            return shares ? usual : "write, " + usual; // tells the caller
+        case Step::execute:
+            return command_->program.path() != nullptr ? "execve" : "execveat";
+        default:
+            return usual;
+        }
+    }
+
     [[nodiscard]] auto system(const Task& task) const -> std::string {
-        const bool file = schedule_.roles.offsets_by_caller && task.step == Step::await_maps;
         switch (task.call) {
         case Call::with_clone:
             return "by that call";
         case Call::none:
             return "none";
         case Call::tell:
-            return file ? "sendmsg(SCM_RIGHTS)" : "sendto";
         case Call::hear:
-            return task.step == Step::report         ? "ppoll, recvfrom"
-                   : task.step == Step::offer_errors ? "ppoll, recvmsg(SCM_RIGHTS)"
-                                                     : "ppoll, read";
+            return callers_end(task);
         case Call::of_the_child:
             return task.step == Step::set_oom_score_adj ? "openat, write(/proc/PID/oom_score_adj)"
                                                         : "openat(/proc/PID/timens_offsets), ppoll";
         default:
             break;
         }
-        if (is_join(task.step)) {
-            return join(task);
-        }
-        if (task.step == Step::make_joiner || task.step == Step::make_child) {
-            return clone(task);
-        }
         if (is_create(task.step)) {
             return "unshare(" + names_of(task.kinds, " | ") + ")";
         }
-        const std::string usual{facts(task.step).system};
-        if (task.step == Step::make_opener) {
-            return usual + (task.call == Call::clone3 ? ", clone3" : ", clone");
-        }
-        if (task.step == Step::set_death_signal && schedule_.roles.shares) {
-            return usual + ", ppoll"; // for a caller that has ended already
-        }
-        if (task.step == Step::set_signals && !schedule_.roles.shares) {
-            return "write, " + usual; // tells the caller
-        }
-        if (task.step == Step::execute) {
-            return command_->program.path() != nullptr ? "execve" : "execveat";
-        }
-        return file ? "ppoll, recvmsg(SCM_RIGHTS)" : usual;
+        return is_join(task.step) ? join(task) : calls_of_step(task);
     }
 
     [[nodiscard]] auto reason(std::size_t place) const -> std::string {

@@ -2,6 +2,8 @@
 #ifndef NSJOIN_BOOTSTRAP_LOG_LEVEL_HPP
 #define NSJOIN_BOOTSTRAP_LOG_LEVEL_HPP
 
+#include <nsjoin/detail/kernel/target.hpp>
+
 #include <cstdint>
 
 namespace nsjoin {

@@ -2,6 +2,8 @@
 #ifndef NSJOIN_DETAIL_KERNEL_STEP_TEXTS_HPP
 #define NSJOIN_DETAIL_KERNEL_STEP_TEXTS_HPP
 
+#include <nsjoin/detail/kernel/target.hpp>
+
 namespace nsjoin::detail {
 
 // Texts in the order of the enum, each ended by a NUL: a table of texts has a relocation each,
