@@ -226,9 +226,11 @@ struct Attempt {
     std::size_t next_of_program = 0; ///< where a program's process begins that a joiner makes
 
     /// In the caller, when the child is made: takes what is known of it out of the hand-over, and
-    /// closes the child's end, so that the end of the child is seen.
+    /// closes the child's end, so that the end of the child is seen. The number of its pidfd counts
+    /// only with its pid, which the kernel writes when the clone has succeeded.
     void hold_child() noexcept {
-        child = PidFd{OwnedFd{handover->child_pidfd}, handover->child};
+        const int number = handover->child > 0 ? handover->child_pidfd : -1;
+        child = PidFd{OwnedFd{number}, handover->child};
         child_end.reset();
     }
 };
