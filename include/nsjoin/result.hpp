@@ -219,11 +219,13 @@ class [[nodiscard]] Result {
                               : a.held_.error == b.held_.error);
     }
 
+    /// Not of all that compares with T: what a test framework takes an expression apart into
+    /// compares with everything, and would come back here.
     template <typename U>
 
-    requires(!detail::is_result<U> && !std::is_same_v<U, Unexpected>)
-        [[nodiscard]] friend constexpr auto
-        operator==(const Result& a, const U& value) -> bool { // NOLINT(misc-no-recursion)
+    requires(!detail::is_result<U> && !std::is_same_v<U, Unexpected> &&
+             std::is_convertible_v<const U&, T>) [[nodiscard]] friend constexpr auto
+    operator==(const Result& a, const U& value) -> bool {
         return a.held_.holds && static_cast<bool>(a.held_.value == value);
     }
 
