@@ -147,6 +147,7 @@ struct Inside {
     nsjoin::BorrowedFd follow_uid{}; ///< the target's directory in /proc: take the uid from there
     nsjoin::BorrowedFd follow_gid{};
     nsjoin::Credentials ids{};
+    OwnedFd proc{open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC)}; ///< the caller's
     bool keep_capabilities = false;
 
     /// Whether there is something to do before the ids change.
@@ -192,7 +193,7 @@ void take_ids(Inside& inside) {
     if (inside.follow_gid.ok()) {
         inside.ids.gid = examples::effective_id(inside.follow_gid, "Gid");
     }
-    if (const auto done = nsjoin::become(inside.ids); !done) {
+    if (const auto done = nsjoin::become(inside.ids, inside.proc); !done) {
         die(done.error());
     }
 }

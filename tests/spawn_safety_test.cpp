@@ -228,13 +228,24 @@ auto all_ids() -> nsjoin::NewUser {
             .gids = *nsjoin::IdMap::from(std::array{ids})};
 }
 
+/// The fewest of three countings: a signal to a traced process makes it begin a call anew.
+auto fewest_calls(const std::function<int()>& run) -> Count {
+    Count fewest = count_calls(run);
+    for (int i = 0; i < 2; ++i) {
+        const Count again = count_calls(run);
+        fewest = again.caller + again.others < fewest.caller + fewest.others ? again : fewest;
+    }
+    return fewest;
+}
+
 /// Whether a program in the target's seven kinds costs what is promised; prints it.
 auto costs_twelve(const nsjoin::PidFd& target) -> bool {
     const nsjoin::Plan plan = nsjoin::JoinPlan{}.join(target, seven_kinds);
     return support::run_in_child([&] {
                const auto prepared = nsjoin::PreparedPlan::prepare(plan);
                CHILD_CHECK(prepared);
-               const Count again = count_calls([&] { return ends_well(prepared->exec(run_true)); });
+               const Count again =
+                   fewest_calls([&] { return ends_well(prepared->exec(run_true)); });
                std::printf("system calls, prepared: %d of the caller, %d of the others\n",
                            again.caller, again.others);
                CHILD_CHECK(again.caller == 5); // prctl, prctl, clone3, wait4, prctl
@@ -243,7 +254,7 @@ auto costs_twelve(const nsjoin::PidFd& target) -> bool {
            }) == 0 &&
            support::run_in_child([&] {
                const Count once =
-                   count_calls([&] { return ends_well(support::exec(plan, run_true)); });
+                   fewest_calls([&] { return ends_well(support::exec(plan, run_true)); });
                std::printf("system calls, join_and_exec(): %d of the caller, %d of the others\n",
                            once.caller, once.others);
                CHILD_CHECK(once.caller == 5);

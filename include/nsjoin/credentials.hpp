@@ -299,12 +299,19 @@ class StaysNotDumpable {
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
 /// thread (the libc's wrappers would signal the others); async-signal-safe. A process that is not
 /// dumpable stays so, whatever fs.suid_dumpable says.
+///
+/// `proc` is a descriptor of /proc, where it is read whether the user namespace denies
+/// setgroups(2): after a mount namespace was joined, one from before. None: what is at /proc.
+/// Borrowed.
+///
 /// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; bad_value
 /// for more groups than a process can have; ids_differ; EPERM, also where a seccomp filter refuses
 /// setgroups and the user namespace does not; not_procfs, if /proc can't say whether it does.
-[[nodiscard]] inline auto become(const Credentials& credentials) noexcept -> Result<void> {
+[[nodiscard]] inline auto become(const Credentials& credentials, BorrowedFd proc = {}) noexcept
+    -> Result<void> {
     const detail::StaysNotDumpable flag;
-    Result<void> done = detail::set_groups(credentials.groups);
+    const detail::SetgroupsDenied where{detail::Denied::ask, proc};
+    Result<void> done = detail::set_groups(credentials.groups, false, where);
     if (done && credentials.gid) {
         done = detail::set_gid(*credentials.gid);
     }
@@ -312,7 +319,7 @@ class StaysNotDumpable {
         done = detail::set_uid(*credentials.uid);
     }
     done = done ? flag.again() : done;
-    return done ? detail::verify_ids(credentials) : done;
+    return done ? detail::verify_ids(credentials, where) : done;
 }
 
 } // namespace nsjoin
