@@ -229,7 +229,7 @@ auto all_ids() -> nsjoin::NewUser {
 }
 
 /// The fewest of three countings: a signal to a traced process makes it begin a call anew.
-auto fewest_calls(const std::function<int()>& run) -> Count {
+auto fewest_calls(const std::function<bool()>& run) -> Count {
     Count fewest = count_calls(run);
     for (int i = 0; i < 2; ++i) {
         const Count again = count_calls(run);

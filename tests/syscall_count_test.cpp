@@ -68,7 +68,12 @@ auto count_calls(const std::function<nsjoin::Plan()>& make_plan) -> Count {
 auto in_child(const std::function<nsjoin::Plan()>& make_plan,
               const std::function<int(const Count&)>& check) -> int {
     return support::run_in_child([&] {
-        const Count count = count_calls(make_plan);
+        // A signal to a traced process makes it begin a call anew: the fewest of three countings.
+        Count count = count_calls(make_plan);
+        for (int i = 0; i < 2; ++i) {
+            const Count again = count_calls(make_plan);
+            count = again.all < count.all ? again : count;
+        }
         std::printf("system calls: %d", count.all);
         for (const int one : count.by_process) {
             std::printf(" %d", one);
