@@ -121,7 +121,7 @@ void add_joins(Suite& suite, Caller* small) {
         const std::string name = "join/" + std::to_string(count) + " kinds/";
         const KindSet kinds = first_kinds(count);
         suite.add(small, name + "by hand: one setns", by_hand::join, kinds, 15);
-        suite.add(small, name + "PidFd and join_all", ours::join, kinds, 15);
+        suite.add(small, name + "PidFd and setns", ours::join, kinds, 15);
         suite.add(small, name + "by hand: one setns a kind", by_hand::join_one_by_one, kinds, 5);
     }
 }
@@ -284,7 +284,7 @@ auto bounds() -> std::vector<Bound> {
     const std::string exec = "exec/caller 2 MB/";
     return {
         {"join of seven kinds over pidfd_open, setns and close by hand",
-         "join/7 kinds/PidFd and join_all", "join/7 kinds/by hand: one setns", true, 1.03},
+         "join/7 kinds/PidFd and setns", "join/7 kinds/by hand: one setns", true, 1.03},
         {"join_and_exec of seven kinds over the same by hand with vfork", exec + "join_and_exec",
          exec + "by hand: vfork, the whole job", true, 1.05},
         {"join_and_exec from a caller of 2 GB over one of 2 MB",
