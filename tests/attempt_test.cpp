@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nsjoin/join.hpp>
 #include <nsjoin/spawn.hpp>
 
 #include "spawn_support.hpp"
@@ -7,7 +8,10 @@
 #include <csignal>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 // What an attempt leaves behind when it fails: nothing, for other threads and for the next attempt.
@@ -223,6 +227,21 @@ TEST_CASE("the report of an attempt is not that of another, while threads join")
               first.join();
               second.join();
               CHILD_CHECK(bad == 0);
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a wait for the child that a filter refuses is an error, not a wait without an end") {
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::deny_syscall(SYS_ppoll, EPERM));
+              const auto side = nsjoin::join_and_clone(JoinPlan{}.create<Kind::uts>());
+              if (side && side->is_child()) {
+                  (void)::pause();
+              }
+              CHILD_CHECK(!side);
+              CHILD_CHECK(side.error().step == Step::report);
+              CHILD_CHECK(side.error().code == EPERM);
+              CHILD_CHECK(::waitpid(-1, nullptr, WNOHANG | __WALL) == -1);
               return 0;
           }) == 0);
 }

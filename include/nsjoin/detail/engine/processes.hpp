@@ -155,6 +155,9 @@ inline void ask_for_pidfd(CloneArgs& args, int& number) noexcept {
     if (ready == 0) {
         return fail(Step::report, Reason::deadline_passed);
     }
+    if (ready < 0) { // by a filter: what follows would wait for a child that may well go on
+        return outcome(Step::report, ready);
+    }
     Message message;
     const long length = call_again(SYS_recvfrom, attempt.caller_end.get(), &message, sizeof message,
                                    MSG_DONTWAIT, nullptr, nullptr);
