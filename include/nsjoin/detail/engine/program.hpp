@@ -209,22 +209,26 @@ template <typename... Args>
 
 // ── The caller ──────────────────────────────────────────────────────────────────────────────────
 
-/// Waits for one of the two; false if the deadline passes first.
+/// Waits for one of the two.
 [[nodiscard]] inline auto await_either(const Attempt& attempt, BorrowedFd a, BorrowedFd b) noexcept
-    -> bool {
+    -> Result<void> {
     long ready = -EINTR;
     while (ready == -EINTR) {
         std::array<pollfd, 2> entries{pollfd{a.get(), POLLIN, 0}, pollfd{b.get(), POLLIN, 0}};
         const PollTimeout left{attempt.run.deadline.left()};
         ready = call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
     }
-    return ready != 0;
+    if (ready == 0) {
+        return fail(Step::execute, Reason::deadline_passed);
+    }
+    return outcome(Step::execute, ready);
 }
 
 /// Takes the pipe of the child, if it lives long enough to send it.
 [[nodiscard]] inline auto take_errors(Attempt& attempt) noexcept -> Result<void> {
-    if (!await_either(attempt, attempt.caller_end, attempt.child.fd())) {
-        return fail(Step::execute, Reason::deadline_passed);
+    if (const Result<void> waited = await_either(attempt, attempt.caller_end, attempt.child.fd());
+        !waited) {
+        return waited;
     }
     pollfd entry{attempt.caller_end.get(), POLLIN, 0};
     const timespec at_once{};
@@ -241,8 +245,8 @@ template <typename... Args>
 /// Waits until the program is executed: the pipe is closed by that, or brings the error.
 [[nodiscard]] inline auto await_program(const Attempt& attempt) noexcept -> Result<void> {
     for (bool announced = false;; announced = true) {
-        if (!await_either(attempt, attempt.errors, {})) {
-            return fail(Step::execute, Reason::deadline_passed);
+        if (const Result<void> waited = await_either(attempt, attempt.errors, {}); !waited) {
+            return waited;
         }
         Message message;
         const long length = call_again(SYS_read, attempt.errors.get(), &message, sizeof message);
