@@ -44,10 +44,11 @@ enum class Law : std::uint8_t {
     waits,
     dumpable,
     own_memory,
+    unexposed,
     refusal,
 };
 
-constexpr std::array<const char*, 11> law_texts{
+constexpr std::array<const char*, 12> law_texts{
     "a constraint of the table holds and is kept",
     "a kind is joined before the user namespace or after it, as the rights say",
     "each task is there once",
@@ -58,6 +59,7 @@ constexpr std::array<const char*, 11> law_texts{
     "the child waits where the caller writes into its directory of /proc",
     "who is exposed on the caller's memory is made when the dumpable flag is cleared",
     "what needs memory of its own is not done on the caller's",
+    "nobody runs on the caller's memory, or with its descriptors, whom the target's processes reach",
     "it is refused where it can't be, and only there",
 };
 
@@ -317,6 +319,40 @@ auto has_memory_of_its_own(const Schedule& schedule) -> bool {
     return true;
 }
 
+/// Whether no process that others can see, signal or judge runs on the caller's memory, unless that
+/// is lent: by what the tasks say, not by what the schedule says of its processes.
+auto keeps_memory_to_itself(const Outline& plan, const Schedule& schedule) -> bool {
+    if (plan.lends_memory) {
+        return true;
+    }
+    KindSet joined;
+    KindSet by_others;
+    for (const Task& task : schedule.tasks()) {
+        const bool by_caller = task.process == Process::caller;
+        joined = is_join(task.step) ? joined | task.kinds : joined;
+        by_others = is_join(task.step) && !by_caller ? by_others | task.kinds : by_others;
+    }
+    const bool hidden = joined.contains(Kind::pid) && plan.same_target(Kind::user, Kind::pid);
+    const bool seen = by_others.contains(Kind::user) && !hidden;
+    bool in_cgroup = false;
+    for (const Task& task : schedule.tasks()) {
+        const bool born_in = task.call == Call::with_clone;
+        in_cgroup = in_cgroup || (task.step == Step::enter_cgroup &&
+                                  (born_in || task.process != Process::caller));
+        const Memory memory = schedule.process(task.process).memory;
+        if (memory != Memory::callers && memory != Memory::joiners) {
+            continue;
+        }
+        const bool in_there = task.process == Process::child && joined.contains(Kind::pid);
+        const bool takes_id = task.step == Step::set_uid || task.step == Step::set_gid ||
+                              task.step == Step::set_groups;
+        if (in_there || seen || in_cgroup || (takes_id && !joined.empty())) {
+            return false;
+        }
+    }
+    return true;
+}
+
 auto expected_refusal(const Outline& plan, const Facts& facts) -> Reason {
     if (plan.callers_parent) {
         return facts.first_of_pids                          ? Reason::init_has_no_sibling
@@ -363,6 +399,7 @@ class Sweep {
         expect(Law::waits, waits_for_the_caller(made), plan, facts);
         expect(Law::dumpable, is_not_dumpable_in_time(made, places), plan, facts);
         expect(Law::own_memory, has_memory_of_its_own(made), plan, facts);
+        expect(Law::unexposed, keeps_memory_to_itself(plan, made), plan, facts);
     }
 
     /// Says how many there were, and which laws were broken how often.
@@ -468,8 +505,9 @@ auto add_options(Outline& plan, unsigned long long number, bool& over) -> bool {
     plan.callers_parent = digits.flag();
     plan.deadline = digits.flag();
     plan.program = digits.flag();
+    plan.lends_memory = digits.flag();
     over = !digits.done();
-    return !over && !(plan.program && plan.callers_parent);
+    return !over;
 }
 
 /// The n-th kind of the set.

@@ -512,19 +512,30 @@ static_assert(differs_at(plan().cgroup(), facts().into_cgroup().no_clone3(),
                          child(write_procs(), clear_inheritable, report),
                          caller(hear(report))) == nowhere);
 
-// The joiner is born in it.
+// The joiner is born in it, with memory of its own.
 static_assert(differs_at(plan().cgroup().joins(seven, target(1)), facts().into_cgroup(),
-                         caller(none(check_plan), none(open_target), make_channel, clear_dumpable,
+                         caller(none(check_plan), none(open_target), pin_caller, make_channel,
                                 clone3(make_joiner), with_clone(enter_cgroup)),
-                         joiner(setns_pidfd(seven), clone3(make_child)),
-                         child(set_groups, set_gid, set_uid, verify_ids, report),
+                         joiner(clear_dumpable, setns_pidfd(seven), clone3(make_child)),
+                         caller(tell(await_maps)),
+                         child(await_maps, set_groups, set_gid, set_uid, verify_ids, report),
                          caller(hear(report))) == nowhere);
 
 // The joiner enters it before it joins.
 static_assert(differs_at(plan().cgroup().joins(seven, target(1)), facts(),
-                         caller(none(check_plan), none(open_target), open_cgroup, make_channel,
-                                clear_dumpable, clone(make_joiner)),
-                         joiner(write_procs(), setns_pidfd(seven), clone3(make_child)),
+                         caller(none(check_plan), none(open_target), open_cgroup, pin_caller,
+                                make_channel, clone3(make_joiner)),
+                         joiner(write_procs(), clear_dumpable, setns_pidfd(seven),
+                                clone3(make_child)),
+                         caller(tell(await_maps)),
+                         child(await_maps, set_groups, set_gid, set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
+// The target is trusted with the caller's memory: it is born in it, on that.
+static_assert(differs_at(plan().cgroup().lends().joins(seven, target(1)), facts().into_cgroup(),
+                         caller(none(check_plan), none(open_target), make_channel, clear_dumpable,
+                                clone3(make_joiner), with_clone(enter_cgroup)),
+                         joiner(setns_pidfd(seven), clone3(make_child)),
                          child(set_groups, set_gid, set_uid, verify_ids, report),
                          caller(hear(report))) == nowhere);
 
@@ -567,9 +578,47 @@ static_assert(differs_at(plan().program().joins(net, target(1)), facts(),
                                 clone3(make_child)),
                          child(setns_pidfd(net), clear_inheritable, execute)) == nowhere);
 
-// Seven kinds: two processes on the caller's memory. Who enters another user namespace verifies
-// nothing, root is all that there is.
+// Seven kinds: the target's processes see the child, so it is a copy; the joiner, which they don't
+// see, is on the caller's memory. Who enters another user namespace verifies nothing, root is all
+// that there is.
 static_assert(differs_at(plan().program().joins(seven, target(1)), facts(),
+                         caller(none(check_plan), none(open_target), make_channel, clear_dumpable,
+                                clone(make_joiner)),
+                         joiner(setns_pidfd(seven), clone3(make_child)),
+                         child(set_groups, set_gid, set_uid, report), caller(hear(report)),
+                         child(offer_errors), caller(hear(offer_errors)),
+                         child(set_signals, execute), caller(hear(execute))) == nowhere);
+
+// A user namespace whose processes see the caller's pids: nothing is on its memory.
+static_assert(differs_at(plan().program().joins(user | net, target(1)).creates(pid), facts(),
+                         caller(none(check_plan), none(open_target), pin_caller, make_channel,
+                                clone3(make_joiner)),
+                         joiner(clear_dumpable, setns_pidfd(user | net), clone3(make_child),
+                                with_clone(create_pid, pid)),
+                         caller(tell(await_maps)),
+                         child(await_maps, set_groups, set_gid, set_uid, report),
+                         caller(hear(report)), child(offer_errors), caller(hear(offer_errors)),
+                         child(set_signals, execute), caller(hear(execute))) == nowhere);
+
+// A cgroup: who governs it decides over the memory of those in it.
+static_assert(differs_at(plan().program().cgroup(), facts().into_cgroup(),
+                         caller(none(check_plan), make_channel, clone3(make_child),
+                                with_clone(enter_cgroup)),
+                         child(clear_inheritable, report), caller(hear(report)),
+                         child(offer_errors), caller(hear(offer_errors)),
+                         child(set_signals, execute), caller(hear(execute))) == nowhere);
+
+// Ids in a namespace that was joined: the target's processes may signal who has theirs.
+static_assert(differs_at(plan().program().joins(net, target(1)).ids(), facts(),
+                         caller(none(check_plan), none(open_target), make_channel,
+                                clone3(make_child)),
+                         child(clear_dumpable, setns_pidfd(net), clear_inheritable, set_groups,
+                               set_gid, set_uid, verify_ids, report),
+                         caller(hear(report)), child(offer_errors), caller(hear(offer_errors)),
+                         child(set_signals, execute), caller(hear(execute))) == nowhere);
+
+// The target is trusted: two processes on the caller's memory.
+static_assert(differs_at(plan().program().lends().joins(seven, target(1)), facts(),
                          caller(none(check_plan), none(open_target), clear_dumpable,
                                 clone3(make_joiner)),
                          joiner(setns_pidfd(seven), clone(make_child)),
@@ -582,7 +631,7 @@ static_assert(differs_at(plan().program().joins(time, target(1)), facts(),
                                execute)) == nowhere);
 
 // All eight: the program's process runs on the joiner's memory, which is a copy.
-static_assert(differs_at(plan().program().joins(eight, target(1)), facts(),
+static_assert(differs_at(plan().program().lends().joins(eight, target(1)), facts(),
                          caller(none(check_plan), none(open_target), clone3(make_joiner)),
                          joiner(clear_dumpable, setns_pidfd(eight), clone(make_child)),
                          child(set_groups, set_gid, set_uid, set_signals, execute)) == nowhere);
@@ -656,7 +705,8 @@ static_assert(differs_at(plan()
                          caller(hear(execute))) == nowhere);
 
 // In a cgroup, born there.
-static_assert(differs_at(plan().program().cgroup().joins(net, target(1)), facts().into_cgroup(),
+static_assert(differs_at(plan().program().lends().cgroup().joins(net, target(1)),
+                         facts().into_cgroup(),
                          caller(none(check_plan), none(open_target), clear_dumpable,
                                 clone3(make_child), with_clone(enter_cgroup)),
                          child(setns_pidfd(net), clear_inheritable, execute)) == nowhere);
@@ -693,14 +743,14 @@ static_assert(differs_at(plan().creates(mount).sources(), facts().no_clone3(),
                          caller(hear(report))) == nowhere);
 
 // No CLONE_CLEAR_SIGHAND.
-static_assert(differs_at(plan().program().joins(seven, target(1)), facts().no_clear_sighand(),
-                         caller(none(check_plan), none(open_target), clear_dumpable,
-                                clone(make_joiner)),
-                         joiner(setns_pidfd(seven), clone(make_child)),
-                         child(set_groups, set_gid, set_uid, set_signals, execute)) == nowhere);
+static_assert(
+    differs_at(plan().program().lends().joins(seven, target(1)), facts().no_clear_sighand(),
+               caller(none(check_plan), none(open_target), clear_dumpable, clone(make_joiner)),
+               joiner(setns_pidfd(seven), clone(make_child)),
+               child(set_groups, set_gid, set_uid, set_signals, execute)) == nowhere);
 
 // No CLONE_CLEAR_SIGHAND, but CLONE_INTO_CGROUP.
-static_assert(differs_at(plan().program().cgroup().joins(net, target(1)),
+static_assert(differs_at(plan().program().lends().cgroup().joins(net, target(1)),
                          facts().into_cgroup().no_clear_sighand(),
                          caller(none(check_plan), none(open_target), clear_dumpable,
                                 clone3(make_child), with_clone(enter_cgroup)),
@@ -819,19 +869,23 @@ static_assert(process(plan().joins(eight, target(1)), facts(), Process::child).m
 // A program's process: on the memory of whoever makes it.
 static_assert(process(plan().program(), facts(), Process::child) ==
               ProcessFacts{.there = true, .memory = Memory::callers, .clear_sighand = true});
-static_assert(process(plan().program().joins(seven, target(1)), facts(), Process::child).memory ==
+static_assert(process(plan().program().joins(seven, target(1)), facts(), Process::joiner).memory ==
               Memory::callers);
-static_assert(process(plan().program().joins(eight, target(1)), facts(), Process::child).memory ==
-              Memory::joiners);
+static_assert(process(plan().program().joins(seven, target(1)), facts(), Process::child).memory ==
+              Memory::copy);
+static_assert(process(plan().program().lends().joins(seven, target(1)), facts(), Process::child)
+                  .memory == Memory::callers);
+static_assert(process(plan().program().lends().joins(eight, target(1)), facts(), Process::child)
+                  .memory == Memory::joiners);
 static_assert(process(plan().program().joins(time, target(1)), facts(), Process::child).memory ==
               Memory::copy);
 static_assert(process(plan().program().deadline(), facts(), Process::child).memory == Memory::copy);
 
 // The handlers are reset as the first process is made; the second one has what that has.
-static_assert(
-    process(plan().program().joins(seven, target(1)), facts(), Process::joiner).clear_sighand);
-static_assert(
-    !process(plan().program().joins(seven, target(1)), facts(), Process::child).clear_sighand);
+static_assert(process(plan().program().lends().joins(seven, target(1)), facts(), Process::joiner)
+                  .clear_sighand);
+static_assert(!process(plan().program().lends().joins(seven, target(1)), facts(), Process::child)
+                   .clear_sighand);
 
 // One kind, by the child itself: nobody in there sees it.
 static_assert(process(plan().joins(net, target(1)), facts(), Process::child) ==

@@ -119,6 +119,13 @@ class PlanWords {
         return plan;
     }
 
+    /// The target is trusted with the caller's memory.
+    [[nodiscard]] constexpr auto lends() const -> PlanWords {
+        PlanWords plan = *this;
+        plan.outline.lends_memory = true;
+        return plan;
+    }
+
     [[nodiscard]] constexpr auto descriptors() const -> PlanWords {
         return says(Step::own_descriptors | Step::pass_descriptors);
     }

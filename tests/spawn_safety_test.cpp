@@ -240,7 +240,7 @@ auto fewest_calls(const std::function<bool()>& run) -> Count {
 
 /// Whether a program in the target's seven kinds costs what is promised; prints it.
 auto costs_twelve(const nsjoin::PidFd& target) -> bool {
-    const nsjoin::Plan plan = nsjoin::JoinPlan{}.join(target, seven_kinds);
+    const nsjoin::Plan plan = nsjoin::JoinPlan{}.join(target, seven_kinds).lend_memory_to_target();
     return support::run_in_child([&] {
                const auto prepared = nsjoin::PreparedPlan::prepare(plan);
                CHILD_CHECK(prepared);
@@ -504,11 +504,19 @@ TEST_CASE("copies of the caller that other threads make do not hold up a run in 
           }) == 0);
 }
 
-TEST_CASE("a process is killed at any system call: seven kinds, on the caller's memory") {
+TEST_CASE("a process is killed at any system call: seven kinds") {
     const support::Container container{seven_kinds};
     CHECK(kill_everywhere([&] {
               const auto target = nsjoin::PidFd::open(container.pid());
               return embed(nsjoin::JoinPlan{}.join(*target, seven_kinds));
+          }) == 0);
+}
+
+TEST_CASE("a process is killed at any system call: seven kinds, on the caller's memory") {
+    const support::Container container{seven_kinds};
+    CHECK(kill_everywhere([&] {
+              const auto target = nsjoin::PidFd::open(container.pid());
+              return embed(nsjoin::JoinPlan{}.join(*target, seven_kinds).lend_memory_to_target());
           }) == 0);
 }
 
@@ -518,7 +526,8 @@ TEST_CASE("a process is killed at any system call: a program that is not there")
               const auto target = nsjoin::PidFd::open(container.pid());
               nsjoin::Command command = run_true;
               command.program = Program::at("/nowhere");
-              return embed(nsjoin::JoinPlan{}.join(*target, seven_kinds), command);
+              return embed(nsjoin::JoinPlan{}.join(*target, seven_kinds).lend_memory_to_target(),
+                           command);
           }) == 0);
 }
 
@@ -534,7 +543,8 @@ TEST_CASE("a process is killed at any system call: all kinds, on the joiner's me
     const support::Container container{nsjoin::all_kinds};
     CHECK(kill_everywhere([&] {
               const auto target = nsjoin::PidFd::open(container.pid());
-              return embed(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds));
+              return embed(
+                  nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds).lend_memory_to_target());
           }) == 0);
 }
 
@@ -559,8 +569,8 @@ TEST_CASE("the first process is killed while the program's is on the caller's me
                 CHILD_CHECK(target);
                 nsjoin::Command command = run_true;
                 command.program = Program::at(path);
-                const auto result =
-                    nsjoin::join_and_exec(nsjoin::JoinPlan{}.join(*target, seven_kinds), command);
+                const auto result = nsjoin::join_and_exec(
+                    nsjoin::JoinPlan{}.join(*target, seven_kinds).lend_memory_to_target(), command);
                 CHILD_CHECK(!result);
                 CHILD_CHECK(result.error().reason == Reason::process_died ||
                             result.error().code == ENOENT);

@@ -986,23 +986,27 @@ TEST_CASE("explain says whose memory it runs on, and the program") {
     REQUIRE(target);
     const std::array<const char*, 2> words{"x", nullptr};
     const nsjoin::Command command{.program = Program::at("/bin/true"), .arguments = words};
-    const std::string here =
-        nsjoin::explain(nsjoin::JoinPlan{}.join(*target, seven_kinds), command);
+    const auto seven = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+    const std::string here = nsjoin::explain(seven.lend_memory_to_target(), command);
     CHECK(here.rfind("on the caller's memory", 0) == 0);
     CHECK(here.find("execute the program /bin/true  [execve]") != std::string::npos);
-    const std::string copy =
-        nsjoin::explain(nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds), command);
     // Nothing is said of what it does not do.
     CHECK(here.find("socketpair") == std::string::npos);
     CHECK(here.find("verify") == std::string::npos);
     CHECK(here.find("clone(CLONE_VM | CLONE_VFORK | CLONE_PARENT)") != std::string::npos);
     const std::string single =
         nsjoin::explain(nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::net>), command);
+    CHECK(single.rfind("on the caller's memory", 0) == 0);
     CHECK(single.find("CLONE_PARENT") == std::string::npos);
+    const std::string copy = nsjoin::explain(
+        nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds).lend_memory_to_target(), command);
     CHECK(copy.rfind("on one copy of the caller's memory", 0) == 0);
-    const std::string copies = nsjoin::explain(
-        nsjoin::JoinPlan{}.join(*target, seven_kinds).deadline(std::chrono::seconds{1}), command);
-    CHECK(copies.rfind("in a copy of the caller's memory", 0) == 0);
+    const std::string safe = nsjoin::explain(seven, command);
+    CHECK(safe.rfind("in a copy of the caller's memory: the target's processes could", 0) == 0);
+    CHECK(safe.find("a Launcher starts programs without a copy") != std::string::npos);
+    const std::string copies =
+        nsjoin::explain(seven.deadline(std::chrono::seconds{1}).lend_memory_to_target(), command);
+    CHECK(copies.rfind("in a copy of the caller's memory: a new time namespace", 0) == 0);
 }
 
 TEST_CASE("a prepared plan runs as often as it is asked to, and finds the target gone") {

@@ -310,6 +310,23 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
     return text;
 }
 
+/// On whose memory the processes of a program run, and why.
+[[nodiscard]] inline auto whose_memory(const Outline& plan, const Roles& roles) noexcept -> const
+    char* {
+    if (roles.shares) {
+        return roles.first == Memory::callers
+                   ? "on the caller's memory (CLONE_VM | CLONE_VFORK), nothing is copied\n"
+                   : "on one copy of the caller's memory: who shares memory can't join a time "
+                     "namespace\n";
+    }
+    if (!plan.lends_memory && exposes_child(plan, roles)) {
+        return "in a copy of the caller's memory: the target's processes could reach one on that "
+               "memory itself; a Launcher starts programs without a copy\n";
+    }
+    return "in a copy of the caller's memory: a new time namespace, id maps, oom_score_adj, a "
+           "deadline or mount sources need a process with memory of its own\n";
+}
+
 /// What is asked, and the schedule that follows, in words.
 [[nodiscard]] inline auto explain_plan(const Draft& plan, const Command* command) -> std::string {
     const Outline outline = command == nullptr ? outline_of(plan) : outline_of(plan, *command);
@@ -324,17 +341,7 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
         facts.join_by = outline.single_target() ? JoinBy::one_call : JoinBy::descriptor;
     }
     const Schedule now = schedule(outline, facts);
-    std::string text;
-    if (outline.program) {
-        text = now.roles.shares && now.roles.first == Memory::callers
-                   ? "on the caller's memory (CLONE_VM | CLONE_VFORK), nothing is copied\n"
-               : now.roles.shares
-                   ? "on one copy of the caller's memory: who shares memory can't join a time "
-                     "namespace\n"
-                   : "in a copy of the caller's memory: a new time namespace, id maps, "
-                     "oom_score_adj, a deadline or mount sources need a process with memory of its "
-                     "own\n";
-    }
+    std::string text{outline.program ? whose_memory(outline, now.roles) : ""};
     text.append(explain_kinds(outline, now, asked));
     bool several = false;
     for (std::size_t i = 0; i < now.count; ++i) {

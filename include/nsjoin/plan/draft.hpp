@@ -153,6 +153,8 @@ struct Draft {
     ProcessName name{};                 ///< empty: as it is
     int death_signal = 0;               ///< PR_SET_PDEATHSIG(2const), or 0
     ChildOf child_of = ChildOf::caller;
+    /// See JoinPlan::lend_memory_to_target().
+    bool lends_memory = false;
     /// How long the steps may take at most; zero: as long as they do.
     Duration deadline{};
 

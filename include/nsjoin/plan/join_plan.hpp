@@ -58,7 +58,9 @@ struct Possible {
     add(user || says(said_ids),
         Step::set_groups | Step::set_gid | Step::set_uid | Step::verify_ids);
     add(own_files, Step::open_proc);
-    add(own_files || joined.contains(Kind::time) || says(said_deadline),
+    // For these the joiner has memory of its own.
+    const bool exposed = says(said_cgroup) || joined.contains(Kind::user);
+    add(own_files || joined.contains(Kind::time) || says(said_deadline) || exposed,
         Step::await_maps | Step::pin_caller);
     add(says(said_maps), Step::write_uid_map | Step::write_setgroups | Step::write_gid_map);
     add(time, Step::open_time_offsets | Step::write_time_offsets | Step::enter_time);
@@ -275,6 +277,15 @@ class [[nodiscard]] JoinPlan {
     /// How long all the steps may take; after that the call fails and nothing is left.
     [[nodiscard]] auto deadline(Duration limit) const {
         return say<detail::said_deadline>([limit](Draft& draft) { draft.deadline = limit; });
+    }
+
+    /// Trusts the target: join_and_exec() may run processes on the caller's memory that the
+    /// target's can reach, which spares a copy of it. A target in the caller's user namespace that
+    /// has CAP_SYS_PTRACE can then read and write that memory, one with user id 0 changes flags of
+    /// it in /proc; whoever may signal such a process stops the calling thread, and where the
+    /// plan's cgroup is out of memory, the kernel may kill the caller with it (memory.oom.group).
+    [[nodiscard]] auto lend_memory_to_target() const {
+        return next<Joined, Created, Said>([](Draft& draft) { draft.lends_memory = true; });
     }
 
     /// Whose child the child is.

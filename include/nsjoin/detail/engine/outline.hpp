@@ -24,7 +24,8 @@ struct Outline {
     bool keep_capabilities = false;
     bool callers_parent = false; ///< ChildOf::callers_parent
     bool deadline = false;
-    bool program = false; ///< the child becomes a program
+    bool program = false;      ///< the child becomes a program
+    bool lends_memory = false; ///< a process that others can reach may run on the caller's memory
 
     /// Whether the kind comes from a target, by its pidfd.
     [[nodiscard]] constexpr auto by_target(Kind kind) const noexcept -> bool {
@@ -102,6 +103,7 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
     outline.keep_capabilities = plan.keep_capabilities;
     outline.callers_parent = plan.child_of == ChildOf::callers_parent;
     outline.deadline = plan.deadline.count() != 0;
+    outline.lends_memory = plan.lends_memory;
     return outline;
 }
 

@@ -107,7 +107,7 @@ inline void live(Entry& entry) noexcept {
     args.flags |= made == Process::child ? schedule.roles.by_clone.clone_flags() : 0U;
     // The exit signal of a sibling is that of the process that makes it. One that is to execute a
     // program has none until then: its end is seen by nobody else, and raises no signal.
-    args.exit_signal = process.sibling || shares ? 0 : SIGCHLD;
+    args.exit_signal = process.sibling || attempt.run.outline.program ? 0 : SIGCHLD;
     for (const Task& task : schedule.tasks()) {
         if (by_caller && task.step == Step::enter_cgroup && task.call == Call::with_clone) {
             args.flags |= clone_into_cgroup;
@@ -141,6 +141,15 @@ inline void ask_for_pidfd(CloneArgs& args, int& number) noexcept {
                          nullptr, 0);
     }
     return pid;
+}
+
+/// In the caller, when there is nobody on its memory any more: its signals are its own again, while
+/// it waits.
+inline void open_signals(Attempt& attempt) noexcept {
+    if (attempt.mask) {
+        restore_signals(*attempt.mask);
+        attempt.mask.reset();
+    }
 }
 
 /// Waits for a record of the child's.
@@ -241,6 +250,7 @@ inline void ask_for_pidfd(CloneArgs& args, int& number) noexcept {
         live(entry);
         return {};
     }
+    open_signals(attempt);
     const PidFd joiner{OwnedFd{pidfd}, static_cast<pid_t>(pid)};
     Result<ExitStatus> status = joiner.wait(attempt.run.deadline.left());
     const bool late = !status && status.error().reason == Reason::deadline_passed;
@@ -275,6 +285,7 @@ inline void ask_for_pidfd(CloneArgs& args, int& number) noexcept {
         attempt.not_dumpable->stay();
         return {};
     }
+    open_signals(attempt);
     const Result<ExitStatus> status = joiner.wait();
     attempt.hold_child();
     return take_handover(attempt, status);
@@ -307,10 +318,19 @@ inline void ask_for_pidfd(CloneArgs& args, int& number) noexcept {
         attempt.caller_end.reset();
         (void)call(SYS_set_robust_list, thread.robust_list, thread.robust_size);
     } else if (by_caller) {
+        open_signals(attempt);
         attempt.hold_child();
         return await_flag(attempt);
     }
     return {};
+}
+
+/// A child that is the caller's parent's is that one's to wait for: whoever tells it of the failure
+/// has its pidfd to give.
+inline void leave_to_parent(Attempt& attempt, PidFd& child) noexcept {
+    if (attempt.schedule.process(Process::child).sibling && !attempt.schedule.roles.joiner) {
+        attempt.run.left = std::move(child);
+    }
 }
 
 /// Ends what was started of the child, so that nothing is left.
@@ -321,6 +341,7 @@ inline void abandon(Attempt& attempt) noexcept {
     (void)call(SYS_shutdown, attempt.caller_end.get(), SHUT_RDWR);
     (void)attempt.child.send_signal(SIGKILL);
     (void)attempt.child.wait();
+    leave_to_parent(attempt, attempt.child);
 }
 
 } // namespace nsjoin::detail

@@ -75,9 +75,10 @@ struct ProgramStack {
     }
     Result<ExitStatus> status = first_status;
     if (first_fd.ok()) {
-        const PidFd child{std::move(first_fd), handover.child};
+        PidFd child{std::move(first_fd), handover.child};
         (void)child.send_signal(SIGKILL);
         status = child.wait();
+        leave_to_parent(attempt, child);
     }
     if (handover.failed) {
         return Unexpected{handover.error};

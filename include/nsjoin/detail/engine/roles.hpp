@@ -70,6 +70,28 @@ struct Roles {
            plan.created.contains(Kind::time) || plan.deadline;
 }
 
+/// Whether the first process can be reached by others that are not trusted: they share the plan's
+/// cgroup with it, and so decide over its memory (memory.oom.group) and freeze it; or it has joined
+/// their user namespace, and they may see its pid, as theirs may be the caller's pid namespace.
+[[nodiscard]] constexpr auto exposes_first(const Outline& plan, KindSet joining) noexcept -> bool {
+    const bool unseen = joining.contains(Kind::pid) && plan.same_target(Kind::user, Kind::pid);
+    return plan.said.contains(Step::enter_cgroup) || (joining.contains(Kind::user) && !unseen);
+}
+
+/// Whether the child takes an id or groups.
+[[nodiscard]] constexpr auto takes_ids(const Outline& plan, const Roles& roles) noexcept -> bool {
+    return roles.becomes_root || plan.said.contains(Step::set_groups) ||
+           plan.said.contains(Step::set_gid) || plan.said.contains(Step::set_uid);
+}
+
+/// Whether the child can be reached so, or because it is in a pid namespace that was joined, or has
+/// the ids that processes of the target have.
+[[nodiscard]] constexpr auto exposes_child(const Outline& plan, const Roles& roles) noexcept
+    -> bool {
+    return exposes_first(plan, roles.joining) || roles.joining.contains(Kind::pid) ||
+           (!roles.joining.empty() && takes_ids(plan, roles));
+}
+
 /// Decides who creates.
 constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
     const bool joins = !roles.joining.empty();
@@ -93,16 +115,22 @@ constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
     Roles roles;
     roles.joining = plan.joined - facts.same;
     roles.user_changes = (roles.joining | plan.created).contains(Kind::user);
+    const bool root_inside = roles.joining.contains(Kind::user) || plan.root_mapped;
+    const bool root = roles.user_changes && root_inside && !plan.keep_ids;
+    roles.becomes_root = root && !plan.ids;
     const bool joins = !roles.joining.empty();
-    const bool wants_own = !facts.vfork || wants_own_memory(plan, roles.joining);
-    roles.shares = plan.program && facts.vfork && may_be_suspended(plan);
+    const bool safe_first = plan.lends_memory || !exposes_first(plan, roles.joining);
+    const bool safe_child = plan.lends_memory || !exposes_child(plan, roles);
+    const bool wants_own = !facts.vfork || wants_own_memory(plan, roles.joining) || !safe_first;
+    roles.shares = plan.program && facts.vfork && may_be_suspended(plan) && safe_child;
     // In these, only children are, or the child is made with them.
     const bool needs_child = (roles.joining | plan.created).contains(Kind::pid) ||
                              (!roles.shares && plan.created.intersects(Kind::user | Kind::time));
     roles.caller_joins = joins && plan.callers_parent;
     roles.joiner = joins && !roles.caller_joins && needs_child;
     if (roles.shares) {
-        roles.first = roles.joining.contains(Kind::time) ? Memory::copy : Memory::callers;
+        const bool joins_time = roles.joining.contains(Kind::time) && !roles.caller_joins;
+        roles.first = joins_time ? Memory::copy : Memory::callers;
     } else if (roles.joiner && !wants_own) {
         roles.first = Memory::callers;
     }
@@ -110,9 +138,6 @@ constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
                             roles.joining.contains(Kind::user | Kind::mount) &&
                             plan.same_target(Kind::user, Kind::mount);
     decide_creators(plan, roles);
-    const bool root_inside = roles.joining.contains(Kind::user) || plan.root_mapped;
-    const bool root = roles.user_changes && root_inside && !plan.keep_ids;
-    roles.becomes_root = root && !plan.ids;
     roles.root_before_creating = root && !roles.by_unshare.empty();
     roles.oom_by_caller =
         plan.said.contains(Step::set_oom_score_adj) && plan.created.contains(Kind::user) && !joins;

@@ -190,7 +190,8 @@ struct Run {
     OwnedFd time_offsets; ///< the file of whoever creates the time namespace
     ThreadRecord thread;
     const Credentials root_ids{.uid = 0, .gid = 0, .groups = {}};
-    Outcome outcome; ///< after success
+    Outcome outcome;          ///< after success
+    PidFd left{OwnedFd{}, 0}; ///< after a failure: a child that the caller's parent has to reap
 
     /// The descriptor that a task joins by.
     [[nodiscard]] auto descriptor(Slot slot) const noexcept -> int {

@@ -79,10 +79,8 @@ class Scheduler {
                !roles_.caller_joins;
     }
 
-    /// Whether the child changes an id or its groups at last.
     [[nodiscard]] constexpr auto takes_ids() const noexcept -> bool {
-        return roles_.becomes_root || says(Step::set_groups) || says(Step::set_gid) ||
-               says(Step::set_uid);
+        return detail::takes_ids(plan_, roles_);
     }
 
     [[nodiscard]] constexpr auto drops() const noexcept -> bool {
@@ -270,7 +268,7 @@ class Scheduler {
             joiner.in_cgroup = cgroup;
             joiner.clear_sighand = clears_sighand();
             joiner.not_dumpable = true;
-            joiner.exposed = cgroup;
+            joiner.exposed = exposes_first(plan_, roles_.joining);
         }
         ProcessFacts& child = at(Process::child);
         child.there = true;
@@ -283,7 +281,7 @@ class Scheduler {
         child.in_cgroup = cgroup;
         child.clear_sighand = !roles_.joiner && clears_sighand();
         child.not_dumpable = clears_dumpable();
-        child.exposed = cgroup || roles_.joining.contains(Kind::pid) || (joins() && takes_ids());
+        child.exposed = exposes_child(plan_, roles_);
     }
 
     const Outline& plan_;
