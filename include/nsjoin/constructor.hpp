@@ -238,7 +238,9 @@ class Constructor {
         Result<void> done = told_ ? Result<void>{} : tell(child);
         done = done ? let_go() : done;
         if (!done) {
+            go_.write_end.reset(); // it ends at that too, should it be nobody's to kill
             (void)child.send_signal(SIGKILL);
+            (void)child.wait(Duration::seconds(1));
             return Unexpected{done.error()};
         }
         return false;
