@@ -202,6 +202,9 @@ class DescriptorMessage {
         }
     }
 
+    /// The bytes alone.
+    void put_none() noexcept { header_.msg_controllen = 0; }
+
     /// Takes the descriptors that came: the first into `into`, which is all closed first; what
     /// finds no place there is closed. Returns how many came.
     [[nodiscard]] auto take(std::span<OwnedFd> into) noexcept -> std::size_t {

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_LAUNCHER_CALLER_STATE_HPP
+#define NSJOIN_DETAIL_LAUNCHER_CALLER_STATE_HPP
+
+#include <nsjoin/detail/engine/program.hpp>
+#include <nsjoin/detail/launcher/archive.hpp>
+
+#include <array>
+#include <csignal>
+#include <cstdint>
+#include <string_view>
+#include <sys/resource.h>
+#include <unistd.h>
+
+// What a program inherits of the process that starts it, as the caller has it at the call: a
+// launcher has what the caller had when it started that.
+
+namespace nsjoin::detail {
+
+inline constexpr std::size_t limit_count = 16; ///< RLIMIT_NLIMITS, the same since Linux 2.6.25
+inline constexpr int last_signal = 64;
+
+struct CallerState {
+    std::array<BorrowedFd, 3> standard{}; ///< none where it is closed
+    BorrowedFd directory;
+    std::int32_t umask = -1; ///< or -1: unknown
+    pid_t group = 0;
+    std::int32_t priority = 0;   ///< as getpriority(2) returns it: 20 - nice
+    KernelSignalSet ignored = 0; ///< signals
+    KernelSignalSet mask = 0;
+    std::array<rlimit, limit_count> limits{};
+    std::string_view path; ///< PATH
+};
+
+template <typename Archive, typename State>
+void state_fields(Archive& archive, State& state) noexcept {
+    for (auto& fd : state.standard) {
+        archive.fd(fd);
+    }
+    archive.fd(state.directory);
+    archive.value(state.umask);
+    archive.value(state.group);
+    archive.value(state.priority);
+    archive.value(state.ignored);
+    archive.value(state.mask);
+    archive.value(state.limits);
+    archive.text(state.path);
+}
+
+[[nodiscard]] inline auto signal_is_ignored(int number) noexcept -> bool {
+    KernelSigaction now{};
+    return call(SYS_rt_sigaction, number, nullptr, now.data(), 8UL) == 0 && now[0] == 1;
+}
+
+[[nodiscard]] inline auto ignored_signals() noexcept -> KernelSignalSet {
+    KernelSignalSet set = 0;
+    for (int number = 1; number <= last_signal; ++number) {
+        set |= signal_is_ignored(number) ? signal_bit(number) : 0;
+    }
+    return set;
+}
+
+inline void read_limits(std::array<rlimit, limit_count>& limits) noexcept {
+    for (std::size_t i = 0; i < limit_count; ++i) {
+        (void)call(SYS_prlimit64, 0, i, nullptr, &limits[i]);
+    }
+}
+
+/// The umask, of /proc/PID/status, which does not change it: Linux 4.7. -1 if it can't be told.
+[[nodiscard]] inline auto read_umask(BorrowedFd status) noexcept -> std::int32_t {
+    std::array<char, 128> text{}; // it is the second line
+    const long length = call_again(SYS_pread64, status.get(), text.data(), text.size(), 0L);
+    const std::string_view all{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
+    constexpr std::string_view key = "\nUmask:\t";
+    const std::size_t at = all.find(key);
+    if (at == std::string_view::npos) {
+        return -1;
+    }
+    std::int32_t value = 0;
+    for (const char digit : after(all, at + key.size())) {
+        if (digit < '0' || digit > '7') {
+            break;
+        }
+        value = value * 8 + (digit - '0');
+    }
+    return value;
+}
+
+/// Asks the kernel for the calling thread's. `status` is its /proc/PID/status; `directory` gets its
+/// working directory, and owns it.
+[[nodiscard]] inline auto ask_for_state(CallerState& state, BorrowedFd status,
+                                        OwnedFd& directory) noexcept -> Result<void> {
+    for (int number = 0; number <= STDERR_FILENO; ++number) {
+        if (call(SYS_fcntl, number, F_GETFD, 0) >= 0) {
+            state.standard[static_cast<std::size_t>(number)] = BorrowedFd{number};
+        }
+    }
+    auto opened = open_owned(Step::set_working_directory, AT_FDCWD, ".", O_PATH | O_DIRECTORY);
+    if (!opened) {
+        return Unexpected{opened.error()};
+    }
+    directory = *std::move(opened);
+    state.directory = directory;
+    state.umask = read_umask(status);
+    state.group = ::getpgid(0);
+    state.priority = static_cast<std::int32_t>(call(SYS_getpriority, PRIO_PROCESS, 0));
+    state.ignored = ignored_signals();
+    (void)call(SYS_rt_sigprocmask, SIG_SETMASK, nullptr, &state.mask, sizeof state.mask);
+    read_limits(state.limits);
+    const char* const path = ::getenv("PATH"); // NOLINT(concurrency-mt-unsafe): only read
+    state.path = path == nullptr ? "" : path;
+    return {};
+}
+
+[[nodiscard]] inline auto take_standard(const CallerState& state) noexcept -> Result<void> {
+    for (int number = 0; number <= STDERR_FILENO; ++number) {
+        const BorrowedFd fd = state.standard[static_cast<std::size_t>(number)];
+        if (!fd.ok()) {
+            close_once(number);
+            continue;
+        }
+        const long taken = call_again(SYS_dup3, fd.get(), number, 0);
+        if (taken < 0) {
+            return fail(Step::pass_descriptors, static_cast<int>(-taken));
+        }
+    }
+    return {};
+}
+
+/// Ignores what the caller ignores, and nothing else.
+inline void take_ignored(KernelSignalSet wanted, KernelSignalSet now) noexcept {
+    for (int number = 1; number <= last_signal; ++number) {
+        const bool ignored = (wanted & signal_bit(number)) != 0;
+        if (ignored != ((now & signal_bit(number)) != 0)) {
+            const KernelSigaction action{ignored ? 1U : 0U, 0, 0, 0};
+            (void)call(SYS_rt_sigaction, number, action.data(), nullptr, 8UL);
+        }
+    }
+}
+
+/// Makes this process like the caller, but for its limits and signal mask, which the program takes
+/// itself. `ignored` are the signals that it ignores now.
+[[nodiscard]] inline auto take_state(const CallerState& state, KernelSignalSet ignored) noexcept
+    -> Result<void> {
+    Result<void> done = take_standard(state);
+    if (done && ::getpgid(0) != state.group) {
+        done = outcome(Step::start_program, call(SYS_setpgid, 0, state.group));
+    }
+    if (done && call(SYS_getpriority, PRIO_PROCESS, 0) != state.priority) {
+        done = outcome(Step::start_program,
+                       call(SYS_setpriority, PRIO_PROCESS, 0, 20 - state.priority));
+    }
+    if (done) {
+        done = outcome(Step::set_working_directory, call(SYS_fchdir, state.directory.get()));
+    }
+    if (state.umask >= 0) {
+        (void)call(SYS_umask, state.umask);
+    }
+    take_ignored(state.ignored, ignored);
+    return done;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_LAUNCHER_CALLER_STATE_HPP

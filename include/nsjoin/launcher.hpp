@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_LAUNCHER_HPP
+#define NSJOIN_LAUNCHER_HPP
+
+#include <nsjoin/detail/launcher/request.hpp>
+#include <nsjoin/detail/launcher/serve.hpp>
+#include <nsjoin/detail/launcher/start.hpp>
+#include <nsjoin/detail/wire/children.hpp>
+#include <nsjoin/detail/wire/variables.hpp>
+#include <nsjoin/plan.hpp>
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace nsjoin {
+
+/// How a launcher is started.
+struct LauncherOptions {
+    /// A program that has NSJOIN_LAUNCHER() in one of its files. Its own main function is not run.
+    std::string program = "/proc/self/exe";
+    /// Until it is ready; zero: as long as it takes.
+    Duration deadline = Duration::seconds(10);
+    /// Gets a line when a launcher has ended and another one is started, if not null.
+    void (*log)(LogLevel level, std::string_view text) = nullptr;
+};
+
+namespace detail {
+
+/// What a caller waits for: the end of one request.
+class LauncherTalk {
+  public:
+    LauncherTalk(OwnedFd channel, ino_t other_end, const PidFd& launcher, Duration limit) noexcept
+        : channel_{std::move(channel)}, other_end_{other_end}, launcher_{launcher} {
+        if (limit.count() > 0) { // the joiner keeps the plan's deadline; this is for its own death
+            deadline_ = Deadline{Duration::nanoseconds(limit.count() + grace.count())};
+        }
+    }
+
+    [[nodiscard]] auto run() noexcept -> Result<PidFd> {
+        Result<PidFd> child = fail(Step::start_program, Reason::process_died, "the launcher");
+        for (bool more = true; more;) {
+            more = step(child);
+        }
+        const bool late = !child && child.error().reason == Reason::deadline_passed;
+        if (!late) { // a fast joiner is heard before the launcher says which it is
+            know_joiner();
+        }
+        if (!child) {
+            end_all(child.error().reason == Reason::process_died);
+        } else {
+            (void)joiner_.wait();
+        }
+        return child;
+    }
+
+  private:
+    static constexpr Duration grace = Duration::seconds(1);
+
+    /// Whether there is more to wait for.
+    [[nodiscard]] auto step(Result<PidFd>& child) noexcept -> bool {
+        const bool known = joiner_.pid() > 0;
+        std::array<pollfd, 2> entries{
+            pollfd{channel_.get(), POLLIN, 0},
+            pollfd{known ? joiner_.fd().get() : launcher_.fd().get(), POLLIN, 0}};
+        const PollTimeout left{deadline_.left()};
+        const long ready =
+            call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
+        if (ready == 0) {
+            child = fail(Step::report, Reason::deadline_passed);
+            return false;
+        }
+        if (ready < 0) {
+            if (ready != -EINTR) {
+                child = fail(Step::report, static_cast<int>(-ready));
+            }
+            return ready == -EINTR;
+        }
+        if (entries[0].revents == 0) {
+            // One that ends has told before: what came between the two looks is there now.
+            return take(child, true);
+        }
+        return take(child, false);
+    }
+
+    /// Takes what came. False at the end.
+    [[nodiscard]] auto take(Result<PidFd>& child, bool ended) noexcept -> bool {
+        LauncherReply reply;
+        DescriptorMessage message{&reply, sizeof reply};
+        const long size = call_again(SYS_recvmsg, channel_.get(), message.header(),
+                                     MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        OwnedFd descriptor;
+        if (size > 0) {
+            (void)message.take({&descriptor, 1});
+        }
+        if (size != sizeof reply) {
+            return size == -EAGAIN && !ended;
+        }
+        joiner_pid_ = reply.joiner;
+        return take(child, reply, PidFd{std::move(descriptor), reply.pid});
+    }
+
+    [[nodiscard]] auto take(Result<PidFd>& child, const LauncherReply& reply,
+                            PidFd process) noexcept -> bool {
+        using What = LauncherReply::What;
+        switch (reply.what) {
+        case What::joiner:
+            joiner_ = std::move(process);
+            return true;
+        case What::child:
+            child_ = std::move(process);
+            return true;
+        case What::executed:
+            child = std::move(process);
+            return false;
+        default:
+            if (process.pid() > 0) {
+                child_ = std::move(process);
+            }
+            child = Unexpected{reply.error};
+            return false;
+        }
+    }
+
+    /// The launcher says it, unless it died; the joiner did, and is not waited for yet.
+    void know_joiner() noexcept {
+        Result<PidFd> nobody = fail(Step::report, Reason::end_of_file);
+        while (joiner_.pid() == 0 && step(nobody)) {
+        }
+        if (joiner_.pid() == 0 && joiner_pid_ > 0) {
+            auto opened = PidFd::open(joiner_pid_);
+            joiner_ = opened ? *std::move(opened) : std::move(joiner_);
+        }
+    }
+
+    /// Leaves no process. One that died may have made a child that nobody knows yet.
+    void end_all(bool untold) noexcept {
+        for (PidFd* const process : {&joiner_, &child_}) {
+            if (process->fd().ok()) {
+                (void)process->send_signal(SIGKILL);
+                (void)process->wait();
+            }
+        }
+        if (untold) {
+            end_untold(other_end_);
+        }
+    }
+
+    OwnedFd channel_;
+    ino_t other_end_;
+    const PidFd& launcher_;
+    Deadline deadline_;
+    pid_t joiner_pid_ = 0;
+    PidFd joiner_{OwnedFd{}, 0};
+    PidFd child_{OwnedFd{}, 0};
+};
+
+} // namespace detail
+
+/// A small process of the caller's that starts programs for it: what join_and_exec() does, at a
+/// cost that does not grow with the caller's memory, from any thread, and with nothing of that
+/// memory in reach of what is inside. It is the caller's own executable, or another program, which
+/// embeds it:
+///
+///     NSJOIN_LAUNCHER();
+///
+///     int main() {
+///         auto launcher = nsjoin::Launcher::start();
+///         auto child = launcher->exec(plan, command);
+///
+/// The launcher is executed anew, sealed where that can be had (constructor.hpp), so that nothing
+/// of the caller's memory is in it; it has no descriptor of the caller's, is not dumpable, and ends
+/// with this object, or with the caller.
+///
+/// Started programs are the caller's own children. Standard descriptors, working directory, umask,
+/// signal mask and dispositions, process group, limits, priority and environment are those that
+/// the caller has at the call; user and group ids, capabilities, filters, labels, namespaces and
+/// root directory are those of the launcher's start, unless the plan says others: who may call
+/// exec() holds those rights.
+///
+/// The process that joins in between is the caller's child too, for the kernel lets nobody else
+/// make one: a SIGCHLD of its end reaches the caller, and the launcher's own end another. exec()
+/// takes their statuses; a wait(2) for all children, in another thread, may see them.
+///
+/// Any thread may call; calls do not wait for each other. A copy of the process (fork(2)), and one
+/// that has made itself a new session, start a launcher of their own at their first call.
+class [[nodiscard]] Launcher {
+  public:
+    /// Starts it. posix_spawn(3). Allocates. Errors: those of a program's start; process_died if
+    /// the program ended without a word, and deadline_passed if it ran on: it has no
+    /// NSJOIN_LAUNCHER().
+    [[nodiscard]] static auto start(LauncherOptions options = {}) -> Result<Launcher> {
+        auto connection = connect(options);
+        if (!connection) {
+            return Unexpected{connection.error()};
+        }
+        auto status = detail::open_proc();
+        OwnedFd file{status
+                         ? static_cast<int>(detail::open_at(status->get(), "self/status", O_RDONLY))
+                         : -1};
+        return Launcher{std::make_unique<State>(std::move(options), *std::move(connection),
+                                                std::move(file), ::getpid())};
+    }
+
+    /// join_and_exec() by the launcher. Closes what the command does not name, as the launcher has
+    /// nothing else. The plan's deadline counts from the moment when the launcher has the request.
+    ///
+    /// Errors: those of join_and_exec(), with the launcher in the caller's place; process_died if
+    /// the launcher ended meanwhile, the next call starts another; bad_value for more than 300
+    /// descriptors.
+    [[nodiscard]] auto exec(const Plan& plan, const Command& command) -> Result<PidFd> {
+        Result<void> done = detail::check_for_command(plan.parts(), command);
+        done = done ? detail::check_values(plan.parts()) : done;
+        if (!done) {
+            return Unexpected{done.error()};
+        }
+        for (bool again = false;; again = true) {
+            auto connection = live_connection();
+            if (!connection) {
+                return Unexpected{connection.error()};
+            }
+            bool taken = false;
+            auto child = ask(**connection, plan.parts(), command, taken);
+            if (child || taken || again) {
+                return child;
+            }
+        }
+    }
+
+    /// The launcher's process, as it is now.
+    [[nodiscard]] auto pid() const -> pid_t {
+        const std::lock_guard lock{state_->mutex};
+        return state_->connection->process().pid();
+    }
+
+  private:
+    using Connection = std::shared_ptr<detail::LauncherConnection>;
+
+    struct State {
+        State(LauncherOptions how, Connection to, OwnedFd file, pid_t pid)
+            : options{std::move(how)},
+              connection{std::move(to)},
+              status{std::move(file)},
+              status_of{pid} {}
+
+        std::mutex mutex;
+        LauncherOptions options;
+        Connection connection;
+        OwnedFd status; ///< /proc/PID/status
+        pid_t status_of;
+    };
+
+    explicit Launcher(std::unique_ptr<State> state) : state_{std::move(state)} {}
+
+    [[nodiscard]] static auto connect(const LauncherOptions& options) -> Result<Connection> {
+        auto pair = SocketPair::open(SocketKind::seqpacket);
+        if (!pair) {
+            return Unexpected{pair.error()};
+        }
+        const Result<void> moved = detail::move_clear(pair->second, {});
+        if (!moved) {
+            return Unexpected{moved.error()};
+        }
+        SupervisorOptions how;
+        how.program = options.program;
+        how.arguments = {"nsjoin-launcher"};
+        auto process = detail::start_launcher_program(how, pair->second.get());
+        if (!process) {
+            return Unexpected{process.error()};
+        }
+        pair->second.reset();
+        auto connection = std::make_shared<detail::LauncherConnection>(*std::move(process),
+                                                                       std::move(pair->first));
+        const Duration limit =
+            options.deadline.count() > 0 ? options.deadline : Duration::nanoseconds(-1);
+        const Result<void> ready = detail::await_hello(connection->process(), connection->socket(),
+                                                       options.program, limit);
+        if (!ready) {
+            return Unexpected{ready.error()};
+        }
+        return connection;
+    }
+
+    /// The launcher that there is, or another one in its place.
+    [[nodiscard]] auto live_connection() -> Result<Connection> {
+        const std::lock_guard lock{state_->mutex};
+        if (state_->connection->serves_this_process()) {
+            return state_->connection;
+        }
+        if (state_->options.log != nullptr) {
+            state_->options.log(
+                LogLevel::warning,
+                "the launcher has ended, or is another process's: a new one starts");
+        }
+        auto connection = connect(state_->options);
+        if (connection) {
+            state_->connection = *connection;
+        }
+        if (state_->status_of != ::getpid()) {
+            auto proc = detail::open_proc();
+            state_->status.reset(
+                proc ? static_cast<int>(detail::open_at(proc->get(), "self/status", O_RDONLY))
+                     : -1);
+            state_->status_of = ::getpid();
+        }
+        return connection;
+    }
+
+    /// `taken` says whether the launcher may have done something of it.
+    [[nodiscard]] auto ask(const detail::LauncherConnection& to, const Draft& plan,
+                           const Command& command, bool& taken) const -> Result<PidFd> {
+        detail::CallerState state; // before anything is opened that takes the number of its own
+        OwnedFd directory;
+        Result<void> done = detail::ask_for_state(state, state_->status, directory);
+        auto pair = SocketPair::open(SocketKind::seqpacket);
+        if (!done || !pair) {
+            taken = true;
+            return Unexpected{done ? pair.error() : done.error()};
+        }
+
+        struct stat about {};
+
+        (void)::fstat(pair->second.get(), &about);
+        done = send_descriptor(to.socket(), pair->second);
+        if (!done) {
+            return Unexpected{done.error()};
+        }
+        taken = true;
+        pair->second.reset();
+        done = send_all(pair->first, state, plan, command);
+        detail::LauncherTalk talk{std::move(pair->first), about.st_ino, to.process(),
+                                  plan.deadline};
+        auto child = talk.run();
+        return done || child ? std::move(child) : Result<PidFd>{Unexpected{done.error()}};
+    }
+
+    [[nodiscard]] static auto send_all(BorrowedFd channel, const detail::CallerState& state,
+                                       const Draft& plan, const Command& command) -> Result<void> {
+        constexpr std::size_t head = sizeof(detail::RequestHeader);
+        std::array<std::byte, 16UL * 1024>
+            small; // NOLINT(*-member-init): written before it is read
+        detail::Writer writer{std::span{small}.subspan(head)};
+        detail::write_request(writer, plan, command, state);
+        detail::Array<std::byte> large;
+        std::span<std::byte> all{small};
+        if (!writer.fits()) {
+            large = detail::Array<std::byte>{head + writer.size()};
+            all = large.view();
+            writer = detail::Writer{all.subspan(head)};
+            detail::write_request(writer, plan, command, state);
+        }
+        if (writer.too_many_descriptors()) {
+            return detail::fail(Step::check_plan, Reason::bad_value,
+                                "more than 300 descriptors in a request");
+        }
+        const detail::RequestHeader header{writer.size(), writer.descriptors().size()};
+        std::memcpy(all.data(), &header, head);
+        return detail::send_request(channel, all.first(head + writer.size()), writer.descriptors());
+    }
+
+    std::unique_ptr<State> state_;
+};
+
+/// What a program does that is started as a launcher: it serves, and never returns. In any other
+/// program, and in one that got rights by its execution (AT_SECURE), it returns at once.
+inline void serve_launcher() noexcept {
+    const char* const number = detail::variable(detail::launcher_variable);
+    int socket = -1;
+    if (number != nullptr && detail::is_plain_number(number, socket)) {
+        detail::run_launcher(socket);
+    }
+}
+
+} // namespace nsjoin
+
+/// Lets the program be its own launcher: once, at namespace scope of one of its source files.
+// NOLINTNEXTLINE(cppcoreguidelines-macro-usage): nothing else makes a function of one line
+#define NSJOIN_LAUNCHER()                                                                          \
+    [[gnu::constructor(101)]] static void nsjoin_launcher() noexcept {                             \
+        ::nsjoin::serve_launcher();                                                                \
+    }                                                                                              \
+    static_assert(true)
+
+#endif // NSJOIN_LAUNCHER_HPP

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spawn_support.hpp"
+
+#include <nsjoin/launcher.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <fcntl.h>
+#include <fstream>
+#include <string>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <thread>
+#include <vector>
+
+// The tests' own program is its launcher.
+NSJOIN_LAUNCHER();
+
+namespace {
+
+using nsjoin::Kind;
+using nsjoin::KindSet;
+using nsjoin::Launcher;
+using nsjoin::Program;
+using nsjoin::Reason;
+using nsjoin::Step;
+
+constexpr auto seven_kinds = nsjoin::kinds<Kind::user, Kind::mount, Kind::pid, Kind::net, Kind::ipc,
+                                           Kind::uts, Kind::cgroup>;
+
+const std::array<const char*, 2> true_words{"true", nullptr};
+const nsjoin::Command run_true{.program = Program::at("/bin/true"), .arguments = true_words};
+
+auto by_launcher(Launcher& launcher, const nsjoin::Plan& plan = nsjoin::JoinPlan{})
+    -> support::Execute {
+    return [&launcher, plan](const nsjoin::Command& command) {
+        return launcher.exec(plan, command);
+    };
+}
+
+auto ends_well(nsjoin::Result<nsjoin::PidFd> child) -> bool {
+    if (!child) {
+        std::fprintf(stderr, "%s\n", nsjoin::explain(child.error()).c_str());
+        return false;
+    }
+    const auto status = child->wait(std::chrono::seconds{20});
+    return status && status->exit_code() == 0;
+}
+
+/// The namespaces of a process, as its /proc names them, a line each.
+auto spaces_of(pid_t pid) -> std::string {
+    std::string all;
+    for (const char* const name : {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}) {
+        const std::string path = "/proc/" + std::to_string(pid) + "/ns/" + name;
+        std::array<char, 64> link{};
+        (void)!::readlink(path.c_str(), link.data(), link.size() - 1);
+        all += std::string{link.data()} + "\n";
+    }
+    return all;
+}
+
+auto memory_of(pid_t pid) -> long {
+    std::ifstream file{"/proc/" + std::to_string(pid) + "/smaps_rollup"};
+    std::string word;
+    while (file >> word) {
+        if (word == "Pss:") {
+            long size = 0;
+            file >> size;
+            return size;
+        }
+    }
+    return -1;
+}
+
+} // namespace
+
+TEST_CASE("a launcher starts a program, which is the caller's own child") {
+    const support::NothingLeft nothing_left;
+    auto launcher = Launcher::start();
+    REQUIRE(launcher);
+    const auto output = support::shell(by_launcher(*launcher), "echo $PPID");
+    CHECK(support::wrote(output, std::to_string(::getpid()) + "\n"));
+    CHECK(support::wrote(support::shell(by_launcher(*launcher), "exit 0"), ""));
+    CHECK(support::shell(by_launcher(*launcher), "exit 7").code == 7);
+    CHECK(support::shell(by_launcher(*launcher), "kill -9 $$").code == 128 + SIGKILL);
+}
+
+TEST_CASE("a launcher's program is in what the plan joins and creates") {
+    auto launcher = Launcher::start();
+    REQUIRE(launcher);
+    const char* const list =
+        "cd /proc/self/ns; for kind in cgroup ipc mnt net pid user uts; do readlink $kind; done";
+    SUBCASE("seven kinds, each of which gives something up") {
+        const support::Container container{seven_kinds};
+        const auto target = nsjoin::PidFd::open(container.pid());
+        REQUIRE(target);
+        const auto plan = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+        for (int i = 0; i < 10; ++i) {
+            CHECK(support::wrote(support::shell(by_launcher(*launcher, plan), list),
+                                 spaces_of(container.pid())));
+        }
+    }
+    SUBCASE("all of them, time too, without a copy of the caller") {
+        const support::Container container{nsjoin::all_kinds};
+        const auto target = nsjoin::PidFd::open(container.pid());
+        REQUIRE(target);
+        const auto plan = nsjoin::JoinPlan{}.join(*target, nsjoin::all_kinds);
+        CHECK(support::wrote(support::shell(by_launcher(*launcher, plan), list),
+                             spaces_of(container.pid())));
+    }
+    SUBCASE("created, with id maps, ids, a root and a name") {
+        const std::array<nsjoin::IdExtent, 1> ids{{{0, 0, 65536}}};
+        const auto plan = nsjoin::JoinPlan{}
+                              .create(nsjoin::NewUser{.uids = *nsjoin::IdMap::from(ids),
+                                                      .gids = *nsjoin::IdMap::from(ids)})
+                              .create<Kind::mount, Kind::pid, Kind::net>()
+                              .as({.uid = 7, .gid = 8, .groups = {9, 10}});
+        CHECK(support::wrote(
+            support::shell(by_launcher(*launcher, plan), "id -u; id -g; id -G; echo $$"),
+            "7\n8\n8 9 10\n1\n"));
+    }
+    SUBCASE("a cgroup, a time offset, an oom_score_adj and a deadline") {
+        const auto plan = nsjoin::JoinPlan{}
+                              .create<Kind::time, Kind::uts>()
+                              .time_offsets({.boottime = std::chrono::hours{2400}})
+                              .oom_score_adj(500)
+                              .deadline(std::chrono::seconds{20});
+        const auto output =
+            support::shell(by_launcher(*launcher, plan), "cat /proc/self/oom_score_adj; "
+                                                         "cut -d. -f1 /proc/uptime");
+        CHECK(output.code == 0);
+        CHECK(output.text.rfind("500\n", 0) == 0);
+        CHECK(std::stol(output.text.substr(4)) >= 2400L * 3600);
+    }
+}
+
+TEST_CASE("what a program inherits is what the caller has at the call") {
+    CHECK(support::run_in_child([] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const support::TemporaryDirectory place;
+              CHILD_CHECK(::chdir(place.path().c_str()) == 0);
+              ::umask(0137);
+              ::signal(SIGUSR1, SIG_IGN);
+              ::signal(SIGINT, SIG_IGN);
+              sigset_t blocked{};
+              ::sigemptyset(&blocked);
+              ::sigaddset(&blocked, SIGUSR2);
+              ::sigprocmask(SIG_SETMASK, &blocked, nullptr);
+              const rlimit few{57, 99};
+              CHILD_CHECK(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+              CHILD_CHECK(::nice(3) == 3);
+              ::setenv("FRUIT", "pear", 1);
+              CHILD_CHECK(::setpgid(0, 0) == 0);
+              const std::string expected =
+                  place.path() + "\n0137\n57\n99\n3\npear\n" + std::to_string(::getpid()) + "\n";
+              const auto output = support::shell(
+                  by_launcher(*launcher), "pwd; umask; ulimit -Sn; ulimit -Hn; nice; echo $FRUIT; "
+                                          "read -r _ _ _ _ group _ </proc/self/stat; echo $group");
+              CHILD_CHECK(support::wrote(output, expected));
+              const std::array<const char*, 5> words{"grep", "-E", "^Sig(Blk|Ign)",
+                                                     "/proc/self/status", nullptr};
+              CHILD_CHECK(support::wrote(
+                  support::output_of(by_launcher(*launcher),
+                                     {.program = Program::at("/bin/grep"), .arguments = words}),
+                  "SigBlk:\t0000000000000800\nSigIgn:\t0000000000000202\n"));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a closed standard descriptor stays closed, and nothing else is open") {
+    CHECK(support::run_in_child([] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              support::TestPipe pipe;
+              CHILD_CHECK(::open("/dev/null", O_RDONLY) > 2); // without close-on-exec
+              const std::array<nsjoin::PassedFd, 1> passed{
+                  {{nsjoin::BorrowedFd{pipe.writer()}, STDOUT_FILENO}}};
+              const std::array<const char*, 3> words{"ls", "/proc/self/fd", nullptr};
+              nsjoin::Command command{.program = Program::at("/bin/ls"), .arguments = words};
+              command.descriptors = passed;
+              ::close(0);
+              auto child = launcher->exec(nsjoin::JoinPlan{}, command);
+              CHILD_CHECK(ends_well(std::move(child)));
+              pipe.close_writer();
+              // Of ls's own, which opens the directory as 0.
+              CHILD_CHECK(support::read_all(pipe.reader()) == "0\n1\n2\n");
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("errors are those of join_and_exec(), and nothing is left") {
+    auto launcher = Launcher::start();
+    REQUIRE(launcher);
+    const support::Container container{seven_kinds};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    const nsjoin::Plan inside = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+    const support::NothingLeft nothing_left;
+    nsjoin::Command missing = run_true;
+    missing.program = Program::at("/nowhere");
+    for (const nsjoin::Plan& plan : {nsjoin::Plan{nsjoin::JoinPlan{}}, inside}) {
+        const auto here = nsjoin::join_and_exec(plan, missing);
+        const auto there = launcher->exec(plan, missing);
+        REQUIRE(!here);
+        REQUIRE(!there);
+        CHECK(there.error() == here.error());
+    }
+    const auto late = launcher->exec(
+        nsjoin::JoinPlan{}.join(*target, seven_kinds).deadline(std::chrono::seconds{10}), missing);
+    REQUIRE(!late);
+    CHECK(late.error().step == Step::execute);
+    CHECK(late.error().code == ENOENT);
+    const nsjoin::BorrowedFd no_directory{0};
+    const auto root = launcher->exec(nsjoin::JoinPlan{}.root(no_directory), run_true);
+    REQUIRE(!root);
+    CHECK(root.error().step == Step::set_root);
+    const auto sibling = nsjoin::Plan::from([] {
+        nsjoin::Draft draft;
+        draft.child_of = nsjoin::ChildOf::callers_parent;
+        return draft;
+    }());
+    REQUIRE(sibling);
+    CHECK(!launcher->exec(*sibling, run_true));
+}
+
+TEST_CASE("two megabytes of arguments and 250 descriptors travel") {
+    auto launcher = Launcher::start();
+    REQUIRE(launcher);
+    const support::NothingLeft nothing_left;
+    const std::string word(100'000, 'x');
+    std::vector<const char*> words{"sh", "-c", "echo $#; cat /proc/self/fd/199", "sh"};
+    for (int i = 0; i < 18; ++i) {
+        words.push_back(word.c_str());
+    }
+    words.push_back(nullptr);
+    std::vector<nsjoin::OwnedFd> files;
+    std::vector<nsjoin::PassedFd> passed;
+    for (int i = 0; i < 200; ++i) {
+        auto pipe = nsjoin::Pipe::open();
+        REQUIRE(pipe);
+        if (i == 149) {
+            REQUIRE(::write(pipe->write_end.get(), "through\n", 8) == 8);
+        }
+        passed.push_back({pipe->read_end, 50 + i});
+        files.push_back(std::move(pipe->read_end));
+    }
+    nsjoin::Command command{.program = Program::at("/bin/sh"), .arguments = words.data()};
+    command.descriptors = passed;
+    CHECK(support::wrote(support::output_of(by_launcher(*launcher), command), "18\nthrough\n"));
+}
+
+TEST_CASE("threads do not wait for each other") {
+    CHECK(support::run_in_child([] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const support::Container container{seven_kinds};
+              const auto target = nsjoin::PidFd::open(container.pid());
+              CHILD_CHECK(target);
+              const nsjoin::Plan plan = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+              CHILD_CHECK(ends_well(launcher->exec(plan, run_true)));
+              const support::NothingLeft nothing_left;
+              std::atomic<int> good{0};
+              std::vector<std::thread> threads;
+              for (int i = 0; i < 8; ++i) {
+                  threads.emplace_back([&] {
+                      for (int run = 0; run < 25; ++run) {
+                          good += ends_well(launcher->exec(plan, run_true)) ? 1 : 0;
+                      }
+                  });
+              }
+              for (std::thread& thread : threads) {
+                  thread.join();
+              }
+              CHILD_CHECK(good == 8 * 25);
+              CHILD_CHECK(nothing_left.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a launcher that ended is followed by another one, and one copy has its own") {
+    CHECK(support::run_in_child([] {
+              const support::NothingLeft nothing_left;
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const pid_t first = launcher->pid();
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              CHILD_CHECK(::kill(first, SIGKILL) == 0);
+              siginfo_t info{};
+              CHILD_CHECK(::waitid(P_PID, static_cast<id_t>(first), &info, WEXITED | WNOWAIT) == 0);
+              for (int i = 0; i < 3; ++i) {
+                  CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              }
+              CHILD_CHECK(launcher->pid() != first);
+              const pid_t second = launcher->pid();
+              CHILD_CHECK(support::run_in_child([&] {
+                              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+                              CHILD_CHECK(launcher->pid() != second);
+                              return 0;
+                          }) == 0);
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              CHILD_CHECK(launcher->pid() == second);
+              *launcher = *Launcher::start();
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              { const auto end = std::move(*launcher); }
+              CHILD_CHECK(nothing_left.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a launcher ends with its caller, though a copy of that has its socket") {
+    const auto pipe = nsjoin::Pipe::open();
+    REQUIRE(pipe);
+    pid_t copy = -1;
+    CHECK(support::run_in_child([&] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const pid_t sleeper = ::fork();
+              if (sleeper == 0) {
+                  ::prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+                  ::usleep(3'000'000);
+                  ::_exit(0);
+              }
+              const std::array<pid_t, 2> pids{launcher->pid(), sleeper};
+              CHILD_CHECK(::write(pipe->write_end.get(), pids.data(), sizeof pids) == sizeof pids);
+              ::kill(::getpid(), SIGKILL);
+              return 0;
+          }) == 128 + SIGKILL);
+    std::array<pid_t, 2> pids{};
+    REQUIRE(::read(pipe->read_end.get(), pids.data(), sizeof pids) == sizeof pids);
+    copy = pids[1];
+    bool gone = false;
+    for (int i = 0; i < 200 && !gone; ++i) {
+        const char state = support::state_and_parent(pids[0]).first;
+        gone = state == 'Z' || state == 0 || ::kill(pids[0], 0) != 0;
+        ::usleep(10'000);
+    }
+    CHECK(gone);
+    ::kill(copy, SIGKILL);
+}
+
+TEST_CASE("a child that is stopped inside holds up its own call alone, until its deadline") {
+    CHECK(support::run_in_child([] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              const support::NothingLeft nothing_left;
+              std::atomic<bool> failed{false};
+              std::thread slow{[&] {
+                  // A directory that is not there in time: the child waits for its word.
+                  nsjoin::Command command = run_true;
+                  command.program = Program::at("/proc/self/fd/99");
+                  const auto child = launcher->exec(
+                      nsjoin::JoinPlan{}.deadline(std::chrono::milliseconds{400}), command);
+                  failed = !child;
+              }};
+              for (int i = 0; i < 20; ++i) {
+                  CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              }
+              slow.join();
+              CHILD_CHECK(failed);
+              CHILD_CHECK(nothing_left.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a program without a launcher in it is told from one") {
+    const support::NothingLeft nothing_left;
+    const auto ended = Launcher::start({.program = "/bin/true"});
+    REQUIRE(!ended);
+    CHECK(ended.error().reason == Reason::process_died);
+    const auto missing = Launcher::start({.program = "/nowhere"});
+    REQUIRE(!missing);
+    CHECK(missing.error().code == ENOENT);
+    const support::TemporaryDirectory place;
+    const std::string script = place.path() + "/sleeps";
+    std::ofstream{script} << "#!/bin/sh\nexec sleep 20\n";
+    REQUIRE(::chmod(script.c_str(), 0700) == 0);
+    const auto runs_on =
+        Launcher::start({.program = script, .deadline = std::chrono::milliseconds{200}});
+    REQUIRE(!runs_on);
+    CHECK(runs_on.error().reason == Reason::deadline_passed);
+}
+
+TEST_CASE("an unprivileged caller creates and joins by a launcher") {
+    CHECK(support::as_user(1000, [] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const auto map = [](std::uint32_t outside) {
+                  return *nsjoin::IdMap::single(0, outside);
+              };
+              const auto create = nsjoin::JoinPlan{}
+                                      .create(nsjoin::NewUser{.uids = map(1000), .gids = map(1000)})
+                                      .create<Kind::mount, Kind::pid, Kind::net>();
+              CHILD_CHECK(support::wrote(
+                  support::shell(by_launcher(*launcher, create), "id -u; echo $$"), "0\n1\n"));
+              const support::Container container{Kind::user | Kind::mount | Kind::pid};
+              CHILD_CHECK(container.ok());
+              const auto target = nsjoin::PidFd::open(container.pid());
+              CHILD_CHECK(target);
+              const auto join = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+              CHILD_CHECK(
+                  support::wrote(support::shell(by_launcher(*launcher, join), "id -u"), "0\n"));
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a launcher is small, and stays as it is over many starts") {
+    CHECK(support::run_in_child([] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const auto start = [&](int count) {
+                  int good = 0;
+                  for (int i = 0; i < count; ++i) {
+                      good += ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)) ? 1 : 0;
+                  }
+                  return good == count;
+              };
+              CHILD_CHECK(start(100));
+              const support::NothingLeft nothing_left;
+              const long before = memory_of(launcher->pid());
+              const auto open =
+                  support::numbers_in(("/proc/" + std::to_string(launcher->pid()) + "/fd").c_str());
+              CHILD_CHECK(start(1000));
+              const long after = memory_of(launcher->pid());
+              std::printf("a launcher's memory: %ld kB, after 1000 starts %ld kB\n", before, after);
+              CHILD_CHECK(before > 0);
+              CHILD_CHECK(after <= 3072);
+              CHILD_CHECK(after <= before + 100);
+              CHILD_CHECK(open ==
+                          support::numbers_in(
+                              ("/proc/" + std::to_string(launcher->pid()) + "/fd").c_str()));
+              CHILD_CHECK(nothing_left.holds());
+              return 0;
+          }) == 0);
+}
