@@ -47,6 +47,14 @@ auto ends_well(nsjoin::Result<nsjoin::PidFd> child) -> bool {
     return status && status->exit_code() == 0;
 }
 
+/// Of a program that was faster than who would have stopped it.
+void end(nsjoin::Result<nsjoin::PidFd> child) {
+    if (child) {
+        (void)child->send_signal(SIGKILL);
+        (void)child->wait();
+    }
+}
+
 /// The namespaces of a process, as its /proc names them, a line each.
 auto spaces_of(pid_t pid) -> std::string {
     std::string all;
@@ -57,6 +65,23 @@ auto spaces_of(pid_t pid) -> std::string {
         all += std::string{link.data()} + "\n";
     }
     return all;
+}
+
+/// The first process of a pid namespace, which stops every other one that it sees. Its pid.
+auto hostile_container() -> pid_t {
+    nsjoin::detail::CloneArgs args;
+    args.flags = KindSet{Kind::pid}.clone_flags();
+    args.exit_signal = SIGCHLD;
+    std::fflush(nullptr);
+    const auto pid = static_cast<pid_t>(::syscall(SYS_clone3, &args, sizeof args));
+    if (pid == 0) {
+        support::default_signals();
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        for (;;) {
+            ::kill(-1, SIGSTOP);
+        }
+    }
+    return pid;
 }
 
 auto memory_of(pid_t pid) -> long {
@@ -190,13 +215,13 @@ TEST_CASE("a closed standard descriptor stays closed, and nothing else is open")
 }
 
 TEST_CASE("errors are those of join_and_exec(), and nothing is left") {
-    auto launcher = Launcher::start();
-    REQUIRE(launcher);
     const support::Container container{seven_kinds};
     const auto target = nsjoin::PidFd::open(container.pid());
     REQUIRE(target);
-    const nsjoin::Plan inside = nsjoin::JoinPlan{}.join(*target, seven_kinds);
     const support::NothingLeft nothing_left;
+    auto launcher = Launcher::start();
+    REQUIRE(launcher);
+    const nsjoin::Plan inside = nsjoin::JoinPlan{}.join(*target, seven_kinds);
     nsjoin::Command missing = run_true;
     missing.program = Program::at("/nowhere");
     for (const nsjoin::Plan& plan : {nsjoin::Plan{nsjoin::JoinPlan{}}, inside}) {
@@ -225,9 +250,9 @@ TEST_CASE("errors are those of join_and_exec(), and nothing is left") {
 }
 
 TEST_CASE("two megabytes of arguments and 250 descriptors travel") {
+    const support::NothingLeft nothing_left;
     auto launcher = Launcher::start();
     REQUIRE(launcher);
-    const support::NothingLeft nothing_left;
     const std::string word(100'000, 'x');
     std::vector<const char*> words{"sh", "-c", "echo $#; cat /proc/self/fd/199", "sh"};
     for (int i = 0; i < 18; ++i) {
@@ -252,27 +277,28 @@ TEST_CASE("two megabytes of arguments and 250 descriptors travel") {
 
 TEST_CASE("threads do not wait for each other") {
     CHECK(support::run_in_child([] {
-              auto launcher = Launcher::start();
-              CHILD_CHECK(launcher);
               const support::Container container{seven_kinds};
               const auto target = nsjoin::PidFd::open(container.pid());
               CHILD_CHECK(target);
-              const nsjoin::Plan plan = nsjoin::JoinPlan{}.join(*target, seven_kinds);
-              CHILD_CHECK(ends_well(launcher->exec(plan, run_true)));
               const support::NothingLeft nothing_left;
-              std::atomic<int> good{0};
-              std::vector<std::thread> threads;
-              for (int i = 0; i < 8; ++i) {
-                  threads.emplace_back([&] {
-                      for (int run = 0; run < 25; ++run) {
-                          good += ends_well(launcher->exec(plan, run_true)) ? 1 : 0;
-                      }
-                  });
+              {
+                  auto launcher = Launcher::start();
+                  CHILD_CHECK(launcher);
+                  const nsjoin::Plan plan = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+                  std::atomic<int> good{0};
+                  std::vector<std::thread> threads;
+                  for (int i = 0; i < 8; ++i) {
+                      threads.emplace_back([&] {
+                          for (int run = 0; run < 25; ++run) {
+                              good += ends_well(launcher->exec(plan, run_true)) ? 1 : 0;
+                          }
+                      });
+                  }
+                  for (std::thread& thread : threads) {
+                      thread.join();
+                  }
+                  CHILD_CHECK(good == 8 * 25);
               }
-              for (std::thread& thread : threads) {
-                  thread.join();
-              }
-              CHILD_CHECK(good == 8 * 25);
               CHILD_CHECK(nothing_left.holds());
               return 0;
           }) == 0);
@@ -308,6 +334,16 @@ TEST_CASE("a launcher that ended is followed by another one, and one copy has it
           }) == 0);
 }
 
+TEST_CASE("a launcher outlives the thread that started it") {
+    const support::NothingLeft nothing_left;
+    std::optional<Launcher> launcher;
+    std::thread{[&] { launcher.emplace(*Launcher::start()); }}.join();
+    for (int i = 0; i < 20; ++i) {
+        CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+    }
+    launcher.reset();
+}
+
 TEST_CASE("a launcher ends with its caller, though a copy of that has its socket") {
     const auto pipe = nsjoin::Pipe::open();
     REQUIRE(pipe);
@@ -341,24 +377,46 @@ TEST_CASE("a launcher ends with its caller, though a copy of that has its socket
 
 TEST_CASE("a child that is stopped inside holds up its own call alone, until its deadline") {
     CHECK(support::run_in_child([] {
-              auto launcher = Launcher::start();
-              CHILD_CHECK(launcher);
-              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
               const support::NothingLeft nothing_left;
-              std::atomic<bool> failed{false};
-              std::thread slow{[&] {
-                  // A directory that is not there in time: the child waits for its word.
-                  nsjoin::Command command = run_true;
-                  command.program = Program::at("/proc/self/fd/99");
-                  const auto child = launcher->exec(
-                      nsjoin::JoinPlan{}.deadline(std::chrono::milliseconds{400}), command);
-                  failed = !child;
-              }};
-              for (int i = 0; i < 20; ++i) {
+              {
+                  auto launcher = Launcher::start();
+                  CHILD_CHECK(launcher);
+                  // Its first process stops every other one that it sees, over and over.
+                  auto container = hostile_container();
+                  CHILD_CHECK(container > 0);
+                  const auto target = nsjoin::PidFd::open(container);
+                  CHILD_CHECK(target);
+                  const auto inside = nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::pid>);
+                  std::atomic<int> stopped{0};
+                  std::thread slow{[&] {
+                      for (int i = 0; i < 5; ++i) {
+                          auto child = launcher->exec(
+                              inside.deadline(std::chrono::milliseconds{300}), run_true);
+                          stopped += !child && child.error().reason == Reason::deadline_passed;
+                          end(std::move(child));
+                      }
+                  }};
+                  std::atomic<bool> ended{false};
+                  std::thread patient{[&] { // without a deadline, until the container ends
+                      bool failed = false;
+                      for (int i = 0; i < 200 && !failed; ++i) {
+                          auto child = launcher->exec(inside, run_true);
+                          failed = !child;
+                          end(std::move(child));
+                      }
+                      ended = true;
+                  }};
+                  for (int i = 0; i < 50; ++i) {
+                      CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+                  }
+                  slow.join();
+                  CHILD_CHECK(stopped > 0);
+                  ::kill(container, SIGKILL);
+                  patient.join();
+                  CHILD_CHECK(ended);
+                  support::wait_for(container);
                   CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
               }
-              slow.join();
-              CHILD_CHECK(failed);
               CHILD_CHECK(nothing_left.holds());
               return 0;
           }) == 0);
@@ -407,29 +465,40 @@ TEST_CASE("an unprivileged caller creates and joins by a launcher") {
 
 TEST_CASE("a launcher is small, and stays as it is over many starts") {
     CHECK(support::run_in_child([] {
-              auto launcher = Launcher::start();
-              CHILD_CHECK(launcher);
-              const auto start = [&](int count) {
-                  int good = 0;
-                  for (int i = 0; i < count; ++i) {
-                      good += ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)) ? 1 : 0;
-                  }
-                  return good == count;
-              };
-              CHILD_CHECK(start(100));
               const support::NothingLeft nothing_left;
-              const long before = memory_of(launcher->pid());
-              const auto open =
-                  support::numbers_in(("/proc/" + std::to_string(launcher->pid()) + "/fd").c_str());
-              CHILD_CHECK(start(1000));
-              const long after = memory_of(launcher->pid());
-              std::printf("a launcher's memory: %ld kB, after 1000 starts %ld kB\n", before, after);
-              CHILD_CHECK(before > 0);
-              CHILD_CHECK(after <= 3072);
-              CHILD_CHECK(after <= before + 100);
-              CHILD_CHECK(open ==
-                          support::numbers_in(
-                              ("/proc/" + std::to_string(launcher->pid()) + "/fd").c_str()));
+              {
+                  auto launcher = Launcher::start();
+                  CHILD_CHECK(launcher);
+                  const auto start = [&](int count) {
+                      int good = 0;
+                      for (int i = 0; i < count; ++i) {
+                          good += ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)) ? 1 : 0;
+                      }
+                      ::usleep(100'000); // until it has made up for the last joiner
+                      return good == count;
+                  };
+                  const auto counts = [&] {
+                      const std::string proc = "/proc/" + std::to_string(launcher->pid());
+                      return std::array<std::size_t, 3>{
+                          support::numbers_in((proc + "/fd").c_str()).size(),
+                          support::open_descriptors().size(), support::children().size()};
+                  };
+                  CHILD_CHECK(start(100));
+                  const auto expected = counts();
+                  const long before = memory_of(launcher->pid());
+                  CHILD_CHECK(start(1000));
+                  const long after = memory_of(launcher->pid());
+                  std::printf("a launcher's memory: %ld kB, after 1000 starts %ld kB\n", before,
+                              after);
+                  CHILD_CHECK(before > 0);
+                  CHILD_CHECK(after <= 3072);
+                  CHILD_CHECK(after <= before + 100);
+                  // The last joiner has ended, and is waited for at the next call.
+                  for (std::size_t i = 0; i < expected.size(); ++i) {
+                      const std::size_t count = counts()[i];
+                      CHILD_CHECK(count <= expected[i] + 3);
+                  }
+              }
               CHILD_CHECK(nothing_left.holds());
               return 0;
           }) == 0);

@@ -5,7 +5,7 @@
 #include <nsjoin/detail/launcher/request.hpp>
 #include <nsjoin/detail/launcher/serve.hpp>
 #include <nsjoin/detail/launcher/start.hpp>
-#include <nsjoin/detail/wire/children.hpp>
+#include <nsjoin/detail/launcher/talk.hpp>
 #include <nsjoin/detail/wire/variables.hpp>
 #include <nsjoin/plan.hpp>
 
@@ -27,138 +27,6 @@ struct LauncherOptions {
     /// Gets a line when a launcher has ended and another one is started, if not null.
     void (*log)(LogLevel level, std::string_view text) = nullptr;
 };
-
-namespace detail {
-
-/// What a caller waits for: the end of one request.
-class LauncherTalk {
-  public:
-    LauncherTalk(OwnedFd channel, ino_t other_end, const PidFd& launcher, Duration limit) noexcept
-        : channel_{std::move(channel)}, other_end_{other_end}, launcher_{launcher} {
-        if (limit.count() > 0) { // the joiner keeps the plan's deadline; this is for its own death
-            deadline_ = Deadline{Duration::nanoseconds(limit.count() + grace.count())};
-        }
-    }
-
-    [[nodiscard]] auto run() noexcept -> Result<PidFd> {
-        Result<PidFd> child = fail(Step::start_program, Reason::process_died, "the launcher");
-        for (bool more = true; more;) {
-            more = step(child);
-        }
-        const bool late = !child && child.error().reason == Reason::deadline_passed;
-        if (!late) { // a fast joiner is heard before the launcher says which it is
-            know_joiner();
-        }
-        if (!child) {
-            end_all(child.error().reason == Reason::process_died);
-        } else {
-            (void)joiner_.wait();
-        }
-        return child;
-    }
-
-  private:
-    static constexpr Duration grace = Duration::seconds(1);
-
-    /// Whether there is more to wait for.
-    [[nodiscard]] auto step(Result<PidFd>& child) noexcept -> bool {
-        const bool known = joiner_.pid() > 0;
-        std::array<pollfd, 2> entries{
-            pollfd{channel_.get(), POLLIN, 0},
-            pollfd{known ? joiner_.fd().get() : launcher_.fd().get(), POLLIN, 0}};
-        const PollTimeout left{deadline_.left()};
-        const long ready =
-            call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
-        if (ready == 0) {
-            child = fail(Step::report, Reason::deadline_passed);
-            return false;
-        }
-        if (ready < 0) {
-            if (ready != -EINTR) {
-                child = fail(Step::report, static_cast<int>(-ready));
-            }
-            return ready == -EINTR;
-        }
-        if (entries[0].revents == 0) {
-            // One that ends has told before: what came between the two looks is there now.
-            return take(child, true);
-        }
-        return take(child, false);
-    }
-
-    /// Takes what came. False at the end.
-    [[nodiscard]] auto take(Result<PidFd>& child, bool ended) noexcept -> bool {
-        LauncherReply reply;
-        DescriptorMessage message{&reply, sizeof reply};
-        const long size = call_again(SYS_recvmsg, channel_.get(), message.header(),
-                                     MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-        OwnedFd descriptor;
-        if (size > 0) {
-            (void)message.take({&descriptor, 1});
-        }
-        if (size != sizeof reply) {
-            return size == -EAGAIN && !ended;
-        }
-        joiner_pid_ = reply.joiner;
-        return take(child, reply, PidFd{std::move(descriptor), reply.pid});
-    }
-
-    [[nodiscard]] auto take(Result<PidFd>& child, const LauncherReply& reply,
-                            PidFd process) noexcept -> bool {
-        using What = LauncherReply::What;
-        switch (reply.what) {
-        case What::joiner:
-            joiner_ = std::move(process);
-            return true;
-        case What::child:
-            child_ = std::move(process);
-            return true;
-        case What::executed:
-            child = std::move(process);
-            return false;
-        default:
-            if (process.pid() > 0) {
-                child_ = std::move(process);
-            }
-            child = Unexpected{reply.error};
-            return false;
-        }
-    }
-
-    /// The launcher says it, unless it died; the joiner did, and is not waited for yet.
-    void know_joiner() noexcept {
-        Result<PidFd> nobody = fail(Step::report, Reason::end_of_file);
-        while (joiner_.pid() == 0 && step(nobody)) {
-        }
-        if (joiner_.pid() == 0 && joiner_pid_ > 0) {
-            auto opened = PidFd::open(joiner_pid_);
-            joiner_ = opened ? *std::move(opened) : std::move(joiner_);
-        }
-    }
-
-    /// Leaves no process. One that died may have made a child that nobody knows yet.
-    void end_all(bool untold) noexcept {
-        for (PidFd* const process : {&joiner_, &child_}) {
-            if (process->fd().ok()) {
-                (void)process->send_signal(SIGKILL);
-                (void)process->wait();
-            }
-        }
-        if (untold) {
-            end_untold(other_end_);
-        }
-    }
-
-    OwnedFd channel_;
-    ino_t other_end_;
-    const PidFd& launcher_;
-    Deadline deadline_;
-    pid_t joiner_pid_ = 0;
-    PidFd joiner_{OwnedFd{}, 0};
-    PidFd child_{OwnedFd{}, 0};
-};
-
-} // namespace detail
 
 /// A small process of the caller's that starts programs for it: what join_and_exec() does, at a
 /// cost that does not grow with the caller's memory, from any thread, and with nothing of that
@@ -310,7 +178,7 @@ class [[nodiscard]] Launcher {
     }
 
     /// `taken` says whether the launcher may have done something of it.
-    [[nodiscard]] auto ask(const detail::LauncherConnection& to, const Draft& plan,
+    [[nodiscard]] auto ask(detail::LauncherConnection& to, const Draft& plan,
                            const Command& command, bool& taken) const -> Result<PidFd> {
         detail::CallerState state; // before anything is opened that takes the number of its own
         OwnedFd directory;
@@ -331,8 +199,7 @@ class [[nodiscard]] Launcher {
         taken = true;
         pair->second.reset();
         done = send_all(pair->first, state, plan, command);
-        detail::LauncherTalk talk{std::move(pair->first), about.st_ino, to.process(),
-                                  plan.deadline};
+        detail::LauncherTalk talk{std::move(pair->first), about.st_ino, to, plan.deadline};
         auto child = talk.run();
         return done || child ? std::move(child) : Result<PidFd>{Unexpected{done.error()}};
     }

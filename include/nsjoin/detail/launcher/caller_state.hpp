@@ -29,7 +29,7 @@ struct CallerState {
     KernelSignalSet ignored = 0; ///< signals
     KernelSignalSet mask = 0;
     std::array<rlimit, limit_count> limits{};
-    std::string_view path; ///< PATH
+    std::string_view path; ///< the variable PATH, "PATH=…"
 };
 
 template <typename Archive, typename State>
@@ -66,24 +66,36 @@ inline void read_limits(std::array<rlimit, limit_count>& limits) noexcept {
     }
 }
 
-/// The umask, of /proc/PID/status, which does not change it: Linux 4.7. -1 if it can't be told.
-[[nodiscard]] inline auto read_umask(BorrowedFd status) noexcept -> std::int32_t {
-    std::array<char, 128> text{}; // it is the second line
-    const long length = call_again(SYS_pread64, status.get(), text.data(), text.size(), 0L);
-    const std::string_view all{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
-    constexpr std::string_view key = "\nUmask:\t";
-    const std::size_t at = all.find(key);
-    if (at == std::string_view::npos) {
-        return -1;
+/// The number behind a key of /proc/PID/status, or `otherwise`.
+[[nodiscard]] inline auto number_in_status(std::string_view text, std::string_view key,
+                                           std::uint64_t base, std::uint64_t otherwise) noexcept
+    -> std::uint64_t {
+    const std::size_t at = text.find(key);
+    const std::string_view rest =
+        at == std::string_view::npos ? std::string_view{} : after(text, at + key.size());
+    const std::size_t end = rest.find('\n');
+    if (end == std::string_view::npos) { // cut
+        return otherwise;
     }
-    std::int32_t value = 0;
-    for (const char digit : after(all, at + key.size())) {
-        if (digit < '0' || digit > '7') {
-            break;
-        }
-        value = value * 8 + (digit - '0');
+    std::uint64_t value = 0;
+    for (const char digit : first(rest, end)) {
+        value = value * base +
+                static_cast<std::uint64_t>(digit <= '9' ? digit - '0' : digit - 'a' + 10);
     }
     return value;
+}
+
+/// The umask and the ignored signals, of /proc/PID/status: a call each costs more, and umask(2)
+/// changes what it tells. Linux 4.7.
+inline void read_status(CallerState& state, BorrowedFd status) noexcept {
+    constexpr std::uint64_t unknown = ~std::uint64_t{0};
+    std::array<char, 2048> text; // NOLINT(*-member-init)
+    const long length = call_again(SYS_pread64, status.get(), text.data(), text.size(), 0L);
+    const std::string_view all{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
+    const std::uint64_t umask = number_in_status(all, "\nUmask:\t", 8, unknown);
+    state.umask = umask == unknown ? -1 : static_cast<std::int32_t>(umask);
+    const std::uint64_t ignored = number_in_status(all, "\nSigIgn:\t", 16, unknown);
+    state.ignored = ignored == unknown ? ignored_signals() : ignored;
 }
 
 /// Asks the kernel for the calling thread's. `status` is its /proc/PID/status; `directory` gets its
@@ -101,14 +113,14 @@ inline void read_limits(std::array<rlimit, limit_count>& limits) noexcept {
     }
     directory = *std::move(opened);
     state.directory = directory;
-    state.umask = read_umask(status);
+    read_status(state, status);
     state.group = ::getpgid(0);
     state.priority = static_cast<std::int32_t>(call(SYS_getpriority, PRIO_PROCESS, 0));
-    state.ignored = ignored_signals();
     (void)call(SYS_rt_sigprocmask, SIG_SETMASK, nullptr, &state.mask, sizeof state.mask);
     read_limits(state.limits);
+    constexpr std::string_view name = "PATH=";
     const char* const path = ::getenv("PATH"); // NOLINT(concurrency-mt-unsafe): only read
-    state.path = path == nullptr ? "" : path;
+    state.path = path == nullptr ? name : path - name.size(); // NOLINT(*-pointer-arithmetic)
     return {};
 }
 
@@ -137,6 +149,12 @@ inline void take_ignored(KernelSignalSet wanted, KernelSignalSet now) noexcept {
         }
     }
 }
+
+/// What a launcher knows of itself, and its joiners with it.
+struct LauncherState {
+    KernelSignalSet ignored = 0;
+    std::array<rlimit, limit_count> limits{};
+};
 
 /// Makes this process like the caller, but for its limits and signal mask, which the program takes
 /// itself. `ignored` are the signals that it ignores now.

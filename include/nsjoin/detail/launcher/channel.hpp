@@ -14,8 +14,7 @@
 #include <utility>
 
 // How a caller, its launcher and the joiner of a request talk. Each request has a channel of its
-// own: the launcher gets one end, makes a joiner and leaves the rest to that, so that it serves the
-// next at once.
+// own, whose other end goes to the first joiner that waits: so no request waits for another.
 
 namespace nsjoin::detail {
 
@@ -31,6 +30,11 @@ struct LauncherHello {
                                                    const LauncherHello&) noexcept -> bool = default;
 };
 
+/// A joiner that waits for a request; its pidfd comes with it.
+struct LauncherSpare {
+    pid_t pid = 0;
+};
+
 /// The first record of a request. What does not fit into one record comes in more of them.
 struct RequestHeader {
     std::uint64_t bytes = 0;
@@ -42,15 +46,15 @@ inline constexpr std::size_t record_capacity = 32UL * 1024;
 /// What comes back, a record each.
 struct LauncherReply {
     enum class What : std::uint32_t {
-        joiner,   ///< the pidfd of the process that joins comes with it
+        taken,    ///< somebody is at work
         child,    ///< that of the child, which is not through yet
         executed, ///< that of the child, which is the program now
-        failed,   ///< that of a child that was ended, or none
+        failed,   ///< that of a child that was ended, if there was one
     };
 
     What what = What::failed;
     pid_t pid = 0;
-    pid_t joiner = 0; ///< whose word it is, or of whom it is
+    pid_t joiner = 0; ///< whose word it is; none where there is no process
     Error error;
 };
 
@@ -88,51 +92,85 @@ struct LauncherReply {
 }
 
 /// A request as it came.
-struct ReceivedRequest {
-    Array<std::byte> bytes;
-    std::array<OwnedFd, most_in_request> descriptors;
-    std::size_t count = 0; ///< of descriptors
-
+class ReceivedRequest {
+  public:
+    /// All of it. recvmsg(2).
     [[nodiscard]] auto receive(BorrowedFd socket) noexcept -> Result<void> {
-        RequestHeader header;
-        std::size_t done = 0;
-        Array<std::byte> record{record_capacity};
-        for (bool first = true; first || done < header.bytes || count < header.descriptors;
-             first = false) {
-            DescriptorMessage message{record.view().data(), record_capacity};
-            const long size =
-                call_again(SYS_recvmsg, socket.get(), message.header(), MSG_CMSG_CLOEXEC);
-            const std::span<OwnedFd> room = std::span{descriptors}.subspan(count);
-            const std::size_t came = size < 0 ? 0 : message.take(room);
-            count += came;
-            if (size <= 0 || message.cut() || came > room.size()) {
-                return fail(Step::receive_descriptor, size < 0 ? static_cast<int>(-size) : EMFILE);
-            }
-            const std::byte* from = record.view().data();
-            auto left = static_cast<std::size_t>(size);
-            if (first) {
-                if (left < sizeof header) {
-                    return broken_request();
-                }
-                std::memcpy(&header, from, sizeof header);
-                from += sizeof header; // NOLINT(*-pointer-arithmetic)
-                left -= sizeof header;
-                bytes = Array<std::byte>{header.bytes};
-            }
-            if (done < header.bytes) {
-                if (left > header.bytes - done) {
-                    return broken_request();
-                }
-                std::memcpy(bytes.view().data() + done, from, left); // NOLINT(*-pointer-arithmetic)
-                done += left;
-            }
+        const Result<std::size_t> first = receive_record(socket, record_);
+        if (!first) {
+            return Unexpected{first.error()};
         }
-        return {};
+        RequestHeader header;
+        if (*first < sizeof header) {
+            return broken_request();
+        }
+        std::memcpy(&header, record_.data(), sizeof header);
+        const std::size_t come = *first - sizeof header;
+        if (come > header.bytes) {
+            return broken_request();
+        }
+        bytes_ = std::span{record_}.subspan(sizeof header, come);
+        Result<void> done;
+        if (come < header.bytes) {
+            done = receive_rest(socket, header.bytes);
+        }
+        std::array<std::byte, 1> nothing{};
+        while (done && count_ < header.descriptors) {
+            const auto more = receive_record(socket, nothing);
+            done = more ? done : Unexpected{more.error()};
+        }
+        return done;
+    }
+
+    [[nodiscard]] auto message() const noexcept -> std::span<std::byte> { return bytes_; }
+
+    [[nodiscard]] auto descriptors() const noexcept -> std::span<const OwnedFd> {
+        return std::span{descriptors_}.first(count_);
     }
 
     [[nodiscard]] static auto broken_request() noexcept -> Unexpected {
         return fail(Step::read_bootstrap, Reason::bad_message, "a request of another program");
     }
+
+  private:
+    /// How many bytes came, with as many descriptors.
+    [[nodiscard]] auto receive_record(BorrowedFd socket, std::span<std::byte> into) noexcept
+        -> Result<std::size_t> {
+        DescriptorMessage message{into.data(), into.size()};
+        const long size = call_again(SYS_recvmsg, socket.get(), message.header(), MSG_CMSG_CLOEXEC);
+        if (size <= 0) {
+            return size == 0 ? fail(Step::receive_descriptor, Reason::end_of_file)
+                             : fail(Step::receive_descriptor, static_cast<int>(-size));
+        }
+        const std::span<OwnedFd> room = std::span{descriptors_}.subspan(count_);
+        const std::size_t came = message.take(room);
+        if (message.cut() || came > room.size()) {
+            return fail(Step::receive_descriptor, EMFILE, "some were dropped (MSG_CTRUNC)");
+        }
+        count_ += came;
+        return static_cast<std::size_t>(size);
+    }
+
+    [[nodiscard]] auto receive_rest(BorrowedFd socket, std::size_t size) noexcept -> Result<void> {
+        long_ = Array<std::byte>{size};
+        std::memcpy(long_.view().data(), bytes_.data(), bytes_.size());
+        std::size_t done = bytes_.size();
+        bytes_ = long_.view();
+        while (done < size) {
+            const auto more = receive_record(socket, bytes_.subspan(done));
+            if (!more) {
+                return Unexpected{more.error()};
+            }
+            done += *more;
+        }
+        return {};
+    }
+
+    alignas(16) std::array<std::byte, record_capacity> record_; // NOLINT(*-member-init)
+    std::span<std::byte> bytes_;
+    Array<std::byte> long_;
+    std::array<OwnedFd, most_in_request> descriptors_;
+    std::size_t count_ = 0;
 };
 
 } // namespace nsjoin::detail

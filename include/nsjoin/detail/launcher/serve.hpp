@@ -2,129 +2,16 @@
 #ifndef NSJOIN_DETAIL_LAUNCHER_SERVE_HPP
 #define NSJOIN_DETAIL_LAUNCHER_SERVE_HPP
 
-#include <nsjoin/detail/engine/execute.hpp>
-#include <nsjoin/detail/launcher/channel.hpp>
-#include <nsjoin/detail/launcher/request.hpp>
+#include <nsjoin/detail/launcher/joiner.hpp>
 
 #include <poll.h>
-#include <sys/auxv.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <utility>
 
-// What a launcher does: it makes a joiner for each request, which joins by itself, makes the
-// program's process as the caller's own child, and ends.
+// What a launcher does: it keeps joiners ready, each of which waits for one request.
 
 namespace nsjoin::detail {
-
-/// The joiner of one request: a copy of the launcher, and the caller's own child.
-class LauncherJoiner {
-  public:
-    LauncherJoiner(OwnedFd channel, KernelSignalSet ignored) noexcept
-        : channel_{std::move(channel)}, ignored_{ignored} {}
-
-    [[noreturn]] void run() noexcept {
-        Result<PidFd> child = execute();
-        LauncherReply reply;
-        if (child) {
-            reply.what = LauncherReply::What::executed;
-            reply.pid = child->pid();
-            say(reply, child->fd());
-        } else {
-            reply.error = child.error();
-            reply.pid = left_.pid();
-            say(reply, left_.fd());
-        }
-        exit_now(0);
-    }
-
-  private:
-    [[nodiscard]] auto execute() noexcept -> Result<PidFd> {
-        ReceivedRequest request;
-        Result<void> done = request.receive(channel_);
-        if (!done) {
-            return Unexpected{done.error()};
-        }
-        Reader archive{request.bytes.view(), std::span{request.descriptors}.first(request.count)};
-        CallerState state;
-        Draft plan;
-        state_fields(archive, state);
-        plan_fields(archive, plan);
-        Command command = read_command(archive);
-        if (!archive.good()) {
-            return ReceivedRequest::broken_request();
-        }
-        done = take_state(state, ignored_);
-        if (!done) {
-            return Unexpected{done.error()};
-        }
-        std::array<ResourceLimit, limit_count + 64> limits{};
-        done = add_limits(state, command, limits);
-        if (!done) {
-            return Unexpected{done.error()};
-        }
-        if (!command.signal_mask) {
-            command.signal_mask = from_kernel(state.mask);
-        }
-        use_path(state.path);
-        plan.child_of = ChildOf::callers_parent;
-        plan.lends_memory = true; // this memory is nobody's but the child's, and ends with this
-        if (plan.joined().empty()) {
-            // Whoever may not write another's id maps writes those of its own kind.
-            (void)call(SYS_prctl, PR_SET_DUMPABLE, 1UL, 0, 0, 0);
-        }
-        Run run{plan, outline_of(plan, command), perform<anything()>};
-        run.options.announce = announce;
-        run.options.announcer = this;
-        Result<PidFd> child = execute_run(run, command, nullptr);
-        left_ = std::move(run.left);
-        return child;
-    }
-
-    /// What differs from this process's, and the command's after them.
-    [[nodiscard]] static auto add_limits(const CallerState& state, Command& command,
-                                         std::span<ResourceLimit> all) noexcept -> Result<void> {
-        std::array<rlimit, limit_count> own{};
-        read_limits(own);
-        std::size_t count = 0;
-        for (std::size_t i = 0; i < limit_count; ++i) {
-            if (own[i].rlim_cur != state.limits[i].rlim_cur ||
-                own[i].rlim_max != state.limits[i].rlim_max) {
-                all[count++] = {static_cast<int>(i), state.limits[i]};
-            }
-        }
-        if (command.limits.size() > all.size() - count) {
-            return fail(Step::check_plan, Reason::bad_value, "more than 64 limits are set");
-        }
-        for (const ResourceLimit& limit : command.limits) {
-            all[count++] = limit;
-        }
-        command.limits = all.first(count);
-        return {};
-    }
-
-    /// Helpers are looked for where the caller looks for them.
-    static void use_path(std::string_view path) noexcept {
-        (void)::setenv("PATH", path.data(), 1); // NOLINT(concurrency-mt-unsafe): no other thread
-    }
-
-    [[nodiscard]] static auto announce(void* self, const PidFd& child) noexcept -> Result<void> {
-        LauncherReply reply;
-        reply.what = LauncherReply::What::child;
-        reply.pid = child.pid();
-        static_cast<LauncherJoiner*>(self)->say(reply, child.fd());
-        return {};
-    }
-
-    void say(LauncherReply& reply, BorrowedFd descriptor) const noexcept {
-        reply.joiner = ::getpid();
-        const std::span<const BorrowedFd> list{&descriptor, descriptor.ok() ? 1U : 0U};
-        (void)send_record(channel_, &reply, sizeof reply, list);
-    }
-
-    OwnedFd channel_;
-    KernelSignalSet ignored_;
-    PidFd left_{OwnedFd{}, 0}; ///< a child that failed
-};
 
 /// A launcher, from its start to its end.
 class LauncherProcess {
@@ -137,84 +24,151 @@ class LauncherProcess {
         if (send_record(socket_, &hello, sizeof hello, {}) != sizeof hello) {
             exit_now(1);
         }
-        while (await_request()) {
-            serve();
+        for (;;) {
+            const int refused = make_spares();
+            await_work(refused);
         }
-        exit_now(0);
     }
 
   private:
+    /// How many wait: one that is taken is made up for while the next is at work.
+    static constexpr std::size_t spare_count = 2;
+
     /// Keeps nothing of what it inherited: no descriptor, directory, terminal's signal or core.
     void settle() noexcept {
         (void)block_signals();
         (void)call(SYS_prctl, PR_SET_DUMPABLE, 0UL, 0, 0, 0);
         (void)call(SYS_prctl, PR_SET_NAME, "nsjoin-launcher", 0, 0, 0);
-        owner_.reset(static_cast<int>(call(SYS_pidfd_open, ::getppid(), 0U)));
-        for (const int kept : {owner_.get(), socket_.get()}) {
-            (void)call(SYS_fcntl, kept, F_SETFD, FD_CLOEXEC);
-        }
-        const auto low = static_cast<unsigned>(std::min(owner_.get(), socket_.get()));
-        const auto high = static_cast<unsigned>(std::max(owner_.get(), socket_.get()));
-        close_between(STDERR_FILENO + 1, low - 1);
-        close_between(low + 1, high - 1);
-        close_between(high + 1, every_descriptor);
+        const auto socket = static_cast<unsigned>(socket_.get());
+        (void)call(SYS_fcntl, socket_.get(), F_SETFD, FD_CLOEXEC);
+        close_between(STDERR_FILENO + 1, socket - 1);
+        close_between(socket + 1, every_descriptor);
         for (int number = 0; number <= STDERR_FILENO; ++number) {
             const OwnedFd nothing{static_cast<int>(call(SYS_epoll_create1, O_CLOEXEC))};
             (void)call_again(SYS_dup3, nothing.get(), number, O_CLOEXEC);
         }
+        owner_.reset(static_cast<int>(call(SYS_pidfd_open, ::getppid(), 0U)));
+        taken_.reset(static_cast<int>(call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
+        if (!owner_.ok() || !taken_.ok()) {
+            exit_now(1);
+        }
         (void)call(SYS_chdir, "/");
         (void)call(SYS_setpgid, 0, 0);
-        ignored_ = ignored_signals();
+        own_.ignored = ignored_signals();
+        read_limits(own_.limits);
     }
 
-    /// Until somebody asks; false if nobody can any more.
-    [[nodiscard]] auto await_request() const noexcept -> bool {
-        std::array<pollfd, 2> entries{pollfd{socket_.get(), POLLIN, 0},
-                                      pollfd{owner_.get(), POLLIN, 0}};
-        const long ready =
-            call_again(SYS_ppoll, entries.data(), entries.size(), nullptr, nullptr, 0UL);
-        return ready > 0 && entries[1].revents == 0 && (entries[0].revents & POLLIN) != 0;
-    }
-
-    void serve() noexcept {
-        Result<OwnedFd> channel = receive_descriptor(socket_);
-        if (!channel) {
-            if (channel.error().reason == Reason::end_of_file) {
-                exit_now(0);
+    /// Why there is no spare at all, or 0.
+    [[nodiscard]] auto make_spares() noexcept -> int {
+        bool there = false;
+        int refused = 0;
+        for (std::size_t slot = 0; slot < spare_count; ++slot) {
+            if (!spares_[slot].ok()) {
+                const long failed = make_spare(slot);
+                refused = failed < 0 ? static_cast<int>(-failed) : refused;
             }
-            return; // its channel is closed, which tells
+            there = there || spares_[slot].ok();
         }
+        return there ? 0 : refused;
+    }
+
+    /// A copy of this process, and as its child the caller's own.
+    [[nodiscard]] auto make_spare(std::size_t slot) noexcept -> long {
         int pidfd = -1;
         CloneArgs args;
         args.flags = clone_parent;
         args.exit_signal = 0; // that of this process
         ask_for_pidfd(args, pidfd);
         long pid = clone3_process(args);
-        if (may_be_missing(static_cast<int>(-pid))) {
+        if (pid < 0 && may_be_missing(static_cast<int>(-pid))) {
             pid = clone_process(args);
         }
         if (pid == 0) {
-            socket_.reset();
             owner_.reset();
-            LauncherJoiner{*std::move(channel), ignored_}.run();
+            for (OwnedFd& other : spares_) {
+                other.reset();
+            }
+            LauncherJoiner{std::move(socket_), std::move(taken_), taken_word(slot), own_}.run();
         }
-        LauncherReply reply;
         if (pid < 0) {
-            reply.error = fail(Step::make_joiner, static_cast<int>(-pid)).error();
-            (void)send_record(*channel, &reply, sizeof reply, {});
+            return pid;
+        }
+        spares_[slot].reset(pidfd);
+        LauncherSpare spare{static_cast<pid_t>(pid)};
+        const BorrowedFd told = spares_[slot];
+        (void)send_record(socket_, &spare, sizeof spare, {&told, 1});
+        return 0;
+    }
+
+    /// What a joiner adds to the counter when it has a request: a byte a slot.
+    [[nodiscard]] static constexpr auto taken_word(std::size_t slot) noexcept -> std::uint64_t {
+        return std::uint64_t{1} << (8 * slot);
+    }
+
+    /// Until a spare is taken or has ended; ends with the caller, and where nobody can ask any
+    /// more.
+    void await_work(int refused) noexcept {
+        const bool none = refused != 0;
+        std::array<pollfd, 3 + spare_count> entries{
+            pollfd{socket_.get(), static_cast<short>(POLLRDHUP | (none ? POLLIN : 0)), 0},
+            pollfd{owner_.get(), POLLIN, 0}, pollfd{taken_.get(), POLLIN, 0}};
+        for (std::size_t slot = 0; slot < spare_count; ++slot) {
+            entries[3 + slot] = {spares_[slot].get(), POLLIN, 0};
+        }
+        const long ready =
+            call_again(SYS_ppoll, entries.data(), entries.size(), nullptr, nullptr, 0UL);
+        if (ready < 0 || entries[1].revents != 0 ||
+            (entries[0].revents & (POLLRDHUP | POLLHUP)) != 0) {
+            end();
+        }
+        std::uint64_t words = 0;
+        (void)call_again(SYS_read, taken_.get(), &words, sizeof words);
+        for (std::size_t slot = 0; slot < spare_count; ++slot) {
+            if ((words & (taken_word(slot) * 0xFF)) != 0) {
+                let_work(spares_[slot]);
+            }
+            if ((words & (taken_word(slot) * 0xFF)) != 0 || entries[3 + slot].revents != 0) {
+                spares_[slot].reset();
+            }
+        }
+        if (none && (entries[0].revents & POLLIN) != 0) {
+            refuse(make_spares());
+        }
+    }
+
+    /// As long as another one waits, the one at work has the processor to itself for a moment.
+    void let_work(BorrowedFd joiner) const noexcept {
+        constexpr timespec moment{0, 1'000'000};
+        std::array<pollfd, 2> entries{pollfd{joiner.get(), POLLIN, 0},
+                                      pollfd{taken_.get(), POLLIN, 0}};
+        (void)call_again(SYS_ppoll, entries.data(), entries.size(), &moment, nullptr, 0UL);
+    }
+
+    /// Tells somebody who asks that there is no process to do it.
+    void refuse(int code) noexcept {
+        if (code == 0) {
             return;
         }
-        const OwnedFd joiner{pidfd};
-        reply.what = LauncherReply::What::joiner;
-        reply.pid = static_cast<pid_t>(pid);
-        reply.joiner = reply.pid;
-        const BorrowedFd told = joiner;
-        (void)send_record(*channel, &reply, sizeof reply, {&told, 1});
+        const Result<OwnedFd> channel = receive_descriptor(socket_);
+        if (channel) {
+            LauncherReply reply;
+            reply.error = fail(Step::make_joiner, code).error();
+            (void)send_record(*channel, &reply, sizeof reply, {});
+        }
+    }
+
+    [[noreturn]] void end() noexcept {
+        for (const OwnedFd& spare : spares_) {
+            (void)call(SYS_pidfd_send_signal, spare.get(), SIGKILL, nullptr, 0U);
+        }
+        exit_now(0);
     }
 
     OwnedFd socket_;
     OwnedFd owner_;
-    KernelSignalSet ignored_ = 0;
+    OwnedFd taken_; ///< which spares have a request, an eventfd(2)
+    std::array<OwnedFd, spare_count> spares_;
+    LauncherState own_;
 };
 
 [[gnu::noinline]] inline void run_launcher(int socket) noexcept {

@@ -5,6 +5,7 @@
 #include <nsjoin/detail/launcher/channel.hpp>
 #include <nsjoin/detail/wire/program_start.hpp>
 
+#include <mutex>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -21,6 +22,7 @@ namespace nsjoin::detail {
             variables.push_back(std::move(variable));
         }
     }
+    variables.emplace_back("LD_BIND_NOW=1"); // once, not in each joiner
     variables.push_back(std::string{launcher_variable} + "=" + std::to_string(socket));
     return variables;
 }
@@ -41,10 +43,20 @@ class LauncherConnection {
 
     /// A copy of the process that owns it leaves it alone.
     ~LauncherConnection() {
-        socket_.reset();
-        if (owner_ == ::getpid()) {
+        if (owner_ != ::getpid()) {
+            return;
+        }
+        (void)call(SYS_shutdown, socket_.get(), SHUT_WR); // it ends its joiners, and itself
+        if (!process_.wait(Duration::seconds(1))) {
             (void)process_.send_signal(SIGKILL);
             (void)process_.wait();
+        }
+        hear_of_joiners();
+        for (const auto* const list : {&joiners_, &ending_}) {
+            for (const PidFd& joiner : *list) {
+                (void)joiner.send_signal(SIGKILL);
+                (void)joiner.wait();
+            }
         }
     }
 
@@ -57,11 +69,65 @@ class LauncherConnection {
         return owner_ == ::getpid() && session_ == ::getsid(0) && process_.alive();
     }
 
+    /// One of those that waited.
+    [[nodiscard]] auto take_joiner(pid_t pid) -> PidFd {
+        const std::lock_guard lock{mutex_};
+        hear_of_joiners();
+        for (PidFd& joiner : joiners_) {
+            if (joiner.pid() == pid) {
+                PidFd found = std::move(joiner);
+                joiner = std::move(joiners_.back());
+                joiners_.pop_back();
+                return found;
+            }
+        }
+        return PidFd{OwnedFd{}, 0};
+    }
+
+    /// One that has done its work, and ends: its status is taken when it is there, by the next call
+    /// at the latest, so that nobody waits for memory to be taken apart.
+    void leave(PidFd joiner) {
+        const std::lock_guard lock{mutex_};
+        std::size_t kept = 0;
+        for (PidFd& each : ending_) {
+            if (each.alive()) {
+                ending_[kept++] = std::move(each);
+            } else {
+                (void)each.wait();
+            }
+        }
+        ending_.erase(ending_.begin() + static_cast<std::ptrdiff_t>(kept), ending_.end());
+        ending_.push_back(std::move(joiner));
+    }
+
+    /// It does not answer: the next call is to find another one.
+    void give_up() const noexcept { (void)process_.send_signal(SIGKILL); }
+
   private:
+    /// What the launcher has said meanwhile.
+    void hear_of_joiners() {
+        for (;;) {
+            LauncherSpare spare;
+            DescriptorMessage message{&spare, sizeof spare};
+            const long size = call_again(SYS_recvmsg, socket_.get(), message.header(),
+                                         MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+            if (size != sizeof spare) {
+                return;
+            }
+            OwnedFd pidfd;
+            if (message.take({&pidfd, 1}) == 1) {
+                joiners_.emplace_back(std::move(pidfd), spare.pid);
+            }
+        }
+    }
+
     PidFd process_;
     OwnedFd socket_;
     pid_t owner_;
     pid_t session_;
+    std::mutex mutex_;
+    std::vector<PidFd> joiners_; ///< that wait, or ended so
+    std::vector<PidFd> ending_;
 };
 
 /// Waits for a launcher's first word.

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_LAUNCHER_JOINER_HPP
+#define NSJOIN_DETAIL_LAUNCHER_JOINER_HPP
+
+#include <nsjoin/detail/engine/execute.hpp>
+#include <nsjoin/detail/launcher/channel.hpp>
+#include <nsjoin/detail/launcher/request.hpp>
+
+#include <cstdlib>
+#include <cstring>
+#include <sys/prctl.h>
+#include <utility>
+
+// What becomes of one request: a joiner waits for it, joins, makes the program's process as the
+// caller's own child, and ends.
+
+namespace nsjoin::detail {
+
+/// The joiner of one request: a copy of the launcher, and the caller's own child. The program's
+/// process runs on its memory, which is nobody else's, and which it never uses again.
+class LauncherJoiner {
+  public:
+    LauncherJoiner(OwnedFd socket, OwnedFd taken, std::uint64_t word,
+                   const LauncherState& own) noexcept
+        : socket_{std::move(socket)}, taken_{std::move(taken)}, word_{word}, own_{own} {}
+
+    [[noreturn]] void run() noexcept {
+        (void)call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        warm_up();
+        await_request();
+        Result<PidFd> child = execute();
+        LauncherReply reply;
+        if (child) {
+            reply.what = LauncherReply::What::executed;
+            reply.pid = child->pid();
+            (void)say(reply, child->fd());
+        } else {
+            reply.error = child.error();
+            reply.pid = left_.pid();
+            (void)say(reply, left_.fd());
+        }
+        exit_now(0);
+    }
+
+  private:
+    /// Touches what will be used, while nobody waits.
+    static void warm_up() noexcept {
+        constexpr std::size_t size = 128UL * 1024;
+        std::array<char, size> stack; // NOLINT(*-member-init)
+        std::memset(stack.data(), 1, size);
+        void* const heap = std::calloc(1, size / 4); // NOLINT(*-malloc)
+        if (heap != nullptr) {
+            std::memset(heap, 1, size / 4);
+        }
+        __asm__ volatile("" : : "r"(stack.data()), "r"(heap) : "memory");
+        std::free(heap); // NOLINT(*-malloc)
+    }
+
+    /// Until somebody asks. Who asked may have given up meanwhile: nothing is done then.
+    void await_request() noexcept {
+        Result<OwnedFd> channel = receive_descriptor(socket_);
+        if (!channel) {
+            exit_now(0);
+        }
+        channel_ = *std::move(channel);
+        (void)call_again(SYS_write, taken_.get(), &word_, sizeof word_);
+        (void)call(SYS_prctl, PR_SET_PDEATHSIG, 0UL, 0, 0, 0);
+        socket_.reset();
+        taken_.reset();
+        LauncherReply reply;
+        reply.what = LauncherReply::What::taken;
+        if (!say(reply, {})) {
+            exit_now(0);
+        }
+    }
+
+    [[nodiscard]] auto execute() noexcept -> Result<PidFd> {
+        ReceivedRequest request;
+        Result<void> done = request.receive(channel_);
+        if (!done) {
+            return Unexpected{done.error()};
+        }
+        Reader archive{request.message(), request.descriptors()};
+        CallerState state;
+        Draft plan;
+        state_fields(archive, state);
+        plan_fields(archive, plan);
+        Command command = read_command(archive);
+        if (!archive.good()) {
+            return ReceivedRequest::broken_request();
+        }
+        std::array<ResourceLimit, limit_count + most_limits> limits{};
+        done = take_state(state, own_.ignored);
+        done = done ? add_limits(state, command, limits) : done;
+        if (!done) {
+            return Unexpected{done.error()};
+        }
+        if (!command.signal_mask) {
+            command.signal_mask = from_kernel(state.mask);
+        }
+        return perform(plan, command, state);
+    }
+
+    [[nodiscard]] auto perform(Draft& plan, const Command& command,
+                               const CallerState& state) noexcept -> Result<PidFd> {
+        // Helpers are looked for where the caller looks for them.
+        std::array<char*, 2> environment{
+            const_cast<char*>(state.path.data()), // NOLINT(*-const-cast)
+            nullptr};
+        ::environ = environment.data();
+        plan.child_of = ChildOf::callers_parent;
+        plan.lends_memory = true;
+        if (plan.joined().empty()) {
+            // Whoever may not write another's id maps writes those of its own kind.
+            (void)call(SYS_prctl, PR_SET_DUMPABLE, 1UL, 0, 0, 0);
+        }
+        Run run{plan, outline_of(plan, command), detail::perform<anything()>};
+        run.options.announce = announce;
+        run.options.announcer = this;
+        Result<PidFd> child = execute_run(run, command, nullptr);
+        left_ = std::move(run.left);
+        return child;
+    }
+
+    static constexpr std::size_t most_limits = 64;
+
+    /// What differs from this process's, and the command's after them.
+    [[nodiscard]] auto add_limits(const CallerState& state, Command& command,
+                                  std::span<ResourceLimit> all) const noexcept -> Result<void> {
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < limit_count; ++i) {
+            if (own_.limits[i].rlim_cur != state.limits[i].rlim_cur ||
+                own_.limits[i].rlim_max != state.limits[i].rlim_max) {
+                all[count++] = {static_cast<int>(i), state.limits[i]};
+            }
+        }
+        if (command.limits.size() > all.size() - count) {
+            return fail(Step::check_plan, Reason::bad_value, "more than 64 limits are set");
+        }
+        for (const ResourceLimit& limit : command.limits) {
+            all[count++] = limit;
+        }
+        command.limits = all.first(count);
+        return {};
+    }
+
+    [[nodiscard]] static auto announce(void* self, const PidFd& child) noexcept -> Result<void> {
+        LauncherReply reply;
+        reply.what = LauncherReply::What::child;
+        reply.pid = child.pid();
+        (void)static_cast<LauncherJoiner*>(self)->say(reply, child.fd());
+        return {};
+    }
+
+    /// Whether it arrived.
+    [[nodiscard]] auto say(LauncherReply& reply, BorrowedFd descriptor) const noexcept -> bool {
+        reply.joiner = ::getpid();
+        const std::span<const BorrowedFd> list{&descriptor, descriptor.ok() ? 1U : 0U};
+        return send_record(channel_, &reply, sizeof reply, list) == sizeof reply;
+    }
+
+    OwnedFd socket_;
+    OwnedFd taken_;
+    std::uint64_t word_;
+    LauncherState own_;
+    OwnedFd channel_;
+    PidFd left_{OwnedFd{}, 0}; ///< a child that failed
+};
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_LAUNCHER_JOINER_HPP
