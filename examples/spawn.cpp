@@ -30,6 +30,7 @@ auto main(int argc, char** argv) -> int {
     const nsjoin::Command command{
         .program = nsjoin::Program::in_path(words[1], path != nullptr ? path : "/usr/bin:/bin"),
         .arguments = words + 1,
+        .close_others = false, // whoever starts this passes what it will, as to nsenter(1)
     };
     if (explains) {
         std::fputs(nsjoin::explain(plan, command).c_str(), stdout);

@@ -488,3 +488,76 @@ TEST_CASE("CVE-2017-5226: with a console or a session, the caller's terminal is 
     });
     CHECK(code == 0);
 }
+
+namespace {
+
+/// The capabilities of the calling process, all sets in one.
+auto capabilities_there() -> std::uint64_t {
+    nsjoin::detail::CapHeader header;
+    std::array<nsjoin::detail::CapData, 2> data{};
+    (void)::syscall(SYS_capget, &header, data.data());
+    std::uint64_t all = 0;
+    for (const auto& part : data) {
+        all = (all << 32U) | part.effective | part.permitted | part.inheritable;
+    }
+    return all;
+}
+
+/// What the child of the plan says, as its exit code.
+template <typename Plan, typename Ask>
+auto in_child_of(const Plan& plan, const Ask& ask) -> int {
+    auto side = nsjoin::join_and_clone(plan);
+    if (!side) {
+        std::fprintf(stderr, "%s\n", nsjoin::explain(side.error()).c_str());
+        return -1;
+    }
+    if (side->is_child()) {
+        ::_exit(ask());
+    }
+    const auto status = side->child().wait();
+    return status ? status->exit_code() : -1;
+}
+
+} // namespace
+
+TEST_CASE("who becomes another user has no capability, whatever securebits were inherited") {
+    const auto other_user = nsjoin::JoinPlan{}.as({.uid = 1000, .gid = 1000});
+    const auto has_some = [] {
+        return capabilities_there() != 0 ? 1 : 0;
+    };
+    const std::array<std::pair<int, unsigned long>, 2> ways{
+        {{PR_SET_SECUREBITS, 1UL << 2U /* SECBIT_NO_SETUID_FIXUP */}, {PR_SET_KEEPCAPS, 1UL}}};
+    for (const auto& [option, value] : ways) {
+        CHECK(support::run_in_child([&, option = option, value = value] {
+                  CHILD_CHECK(::prctl(option, value, 0, 0, 0) == 0);
+                  CHILD_CHECK(in_child_of(other_user, has_some) == 0);
+                  CHILD_CHECK(in_child_of(other_user.keep_capabilities(), has_some) == 1);
+                  CHILD_CHECK(in_child_of(nsjoin::JoinPlan{}, has_some) == 1);
+                  CHILD_CHECK(nsjoin::become({.uid = 1000, .gid = 1000}));
+                  CHILD_CHECK(capabilities_there() == 0);
+                  return 0;
+              }) == 0);
+    }
+}
+
+TEST_CASE("a change of ids does not let others trace the child, whatever fs.suid_dumpable says") {
+    const std::string setting = "/proc/sys/fs/suid_dumpable";
+    const std::string before = support::slurp(setting);
+    if (!support::spill(setting, "1")) {
+        support::skip("fs.suid_dumpable can't be set");
+        return;
+    }
+    const support::Container container{Kind::net | Kind::pid};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    const auto flag = [] {
+        return ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    };
+    const auto ids = nsjoin::Credentials{.uid = 1000, .gid = 1000};
+    const int alone =
+        in_child_of(nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::net>).as(ids), flag);
+    const int seen = in_child_of(
+        nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::net, Kind::pid>).as(ids), flag);
+    CHECK(support::spill(setting, before));
+    CHECK(alone == 0);
+    CHECK(seen == 0);
+}

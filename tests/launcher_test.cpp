@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawn_support.hpp"
+#include "tracer.hpp"
 
 #include <nsjoin/launcher.hpp>
 
@@ -7,6 +8,7 @@
 #include <chrono>
 #include <fcntl.h>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -103,6 +105,13 @@ TEST_CASE("a launcher starts a program, which is the caller's own child") {
     const support::NothingLeft nothing_left;
     auto launcher = Launcher::start();
     REQUIRE(launcher);
+    std::array<char, 64> executable{};
+    const std::string exe = "/proc/" + std::to_string(launcher->pid()) + "/exe";
+    (void)!::readlink(exe.c_str(), executable.data(), executable.size() - 1);
+    if (::geteuid() == 0) { // on a mount that is in no namespace, or in memory
+        const std::string_view name{executable.data()};
+        CHECK((name == "/" || name.rfind("/memfd:", 0) == 0));
+    }
     const auto output = support::shell(by_launcher(*launcher), "echo $PPID");
     CHECK(support::wrote(output, std::to_string(::getpid()) + "\n"));
     CHECK(support::wrote(support::shell(by_launcher(*launcher), "exit 0"), ""));
@@ -334,10 +343,77 @@ TEST_CASE("a launcher that ended is followed by another one, and one copy has it
           }) == 0);
 }
 
+TEST_CASE("a launcher works under filters, each of which takes a system call away") {
+    const support::Container container{seven_kinds};
+
+    struct Filter {
+        long number;
+        int code;
+    };
+
+    for (const Filter filter :
+         {Filter{SYS_clone3, ENOSYS}, Filter{SYS_clone3, EPERM}, Filter{SYS_clone3, EACCES},
+          Filter{436 /* close_range */, ENOSYS}, Filter{0, 0}}) {
+        CAPTURE(filter.number);
+        CHECK(support::run_in_child([&] {
+                  CHILD_CHECK(filter.number == 0
+                                  ? support::deny_pidfd_ioctls(ENOTTY)
+                                  : support::deny_syscall(filter.number, filter.code));
+                  auto launcher = Launcher::start();
+                  CHILD_CHECK(launcher);
+                  const auto target = nsjoin::PidFd::open(container.pid());
+                  CHILD_CHECK(target);
+                  for (const nsjoin::Plan& plan :
+                       {nsjoin::Plan{nsjoin::JoinPlan{}},
+                        nsjoin::Plan{nsjoin::JoinPlan{}.join(*target, seven_kinds)}}) {
+                      auto child = launcher->exec(plan, run_true);
+                      CHILD_CHECK(child);
+                      CHILD_CHECK(support::state_and_parent(child->pid()).second == ::getpid());
+                      CHILD_CHECK(ends_well(std::move(child)));
+                  }
+                  return 0;
+              }) == 0);
+    }
+}
+
+TEST_CASE("a launcher's caller may ignore SIGCHLD, or reap every child in a handler") {
+    const auto reap_all = [](int) {
+        const int saved = errno;
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+        }
+        errno = saved;
+    };
+    for (const bool handled : {false, true}) {
+        CHECK(support::run_in_child([&] {
+                  ::signal(SIGCHLD, handled ? static_cast<void (*)(int)>(reap_all) : SIG_IGN);
+                  const support::NothingLeft nothing_left;
+                  {
+                      auto launcher = Launcher::start();
+                      CHILD_CHECK(launcher);
+                      nsjoin::Command missing = run_true;
+                      missing.program = Program::at("/nowhere");
+                      for (int i = 0; i < 50; ++i) {
+                          const auto child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+                          CHILD_CHECK(child);
+                          const auto status = child->wait(std::chrono::seconds{20});
+                          CHILD_CHECK(status || status.error().reason == Reason::already_reaped);
+                          const auto none = launcher->exec(nsjoin::JoinPlan{}, missing);
+                          CHILD_CHECK(!none);
+                          CHILD_CHECK(none.error().code == ENOENT);
+                      }
+                  }
+                  CHILD_CHECK(nothing_left.holds());
+                  return 0;
+              }) == 0);
+    }
+}
+
 TEST_CASE("a launcher outlives the thread that started it") {
     const support::NothingLeft nothing_left;
-    std::optional<Launcher> launcher;
-    std::thread{[&] { launcher.emplace(*Launcher::start()); }}.join();
+    std::unique_ptr<Launcher> launcher;
+    std::thread{[&] {
+        launcher = std::make_unique<Launcher>(*Launcher::start());
+    }}.join();
     for (int i = 0; i < 20; ++i) {
         CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
     }
@@ -502,4 +578,38 @@ TEST_CASE("a launcher is small, and stays as it is over many starts") {
               CHILD_CHECK(nothing_left.holds());
               return 0;
           }) == 0);
+}
+
+namespace {
+
+/// Starts a launcher and asks it twice. Whoever is killed meanwhile: the second is done if the
+/// first was not, and nothing is left.
+auto asks_twice(const nsjoin::Plan& plan) -> int {
+    const support::NothingLeft nothing_left;
+    {
+        auto launcher = Launcher::start();
+        if (launcher) {
+            auto first = launcher->exec(plan, run_true);
+            const bool failed = !first;
+            end(std::move(first));
+            auto second = launcher->exec(plan, run_true);
+            CHILD_CHECK(second || !failed);
+            end(std::move(second));
+        }
+    }
+    CHILD_CHECK(nothing_left.holds());
+    return 0;
+}
+
+} // namespace
+
+TEST_CASE("a process is killed at any system call: a launcher, and what it starts") {
+    const support::Container container{KindSet{Kind::pid} | Kind::net};
+    // Most of them are the start of a program: all take minutes.
+    const char* const all = ::getenv("NSJOIN_TEST_KILLS"); // NOLINT(*-mt-unsafe)
+    const auto body = [&] {
+        const auto target = nsjoin::PidFd::open(container.pid());
+        return asks_twice(nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::pid, Kind::net>));
+    };
+    CHECK(support::kill_everywhere(body, all == nullptr ? 17 : 1) == 0);
 }

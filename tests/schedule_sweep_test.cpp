@@ -59,7 +59,8 @@ constexpr std::array<const char*, 12> law_texts{
     "the child waits where the caller writes into its directory of /proc",
     "who is exposed on the caller's memory is made when the dumpable flag is cleared",
     "what needs memory of its own is not done on the caller's",
-    "nobody runs on the caller's memory, or with its descriptors, whom the target's processes reach",
+    "nobody runs on the caller's memory, or with its descriptors, whom the target's processes "
+    "reach",
     "it is refused where it can't be, and only there",
 };
 

@@ -705,6 +705,7 @@ struct Commands {
         whole.default_signals = all;
         whole.signal_mask = none;
         swapping.descriptors = crossed;
+        swapping.close_others = false;
     }
 
     sigset_t none{};

@@ -533,17 +533,19 @@ TEST_CASE("descriptors: the others are inherited or closed, with and without clo
         const std::array<nsjoin::PassedFd, 1> passed{{{inherited, 77}}};
         std::vector<nsjoin::Plan> plans = both_ways();
         for (const nsjoin::Plan& plan : plans) {
-            CHILD_CHECK(support::wrote(support::shell(plan, count.c_str()), "2\n"));
-            CHILD_CHECK(support::wrote(
-                support::shell(plan, count.c_str(),
-                               [&](nsjoin::Command& command) { command.descriptors = passed; }),
-                "3\n"));
-            CHILD_CHECK(support::wrote(support::shell(plan, count.c_str(),
-                                                      [&](nsjoin::Command& command) {
-                                                          command.descriptors = passed;
-                                                          command.close_others = true;
-                                                      }),
-                                       "1\n"));
+            const auto found = [&](bool passes, bool inherits) {
+                const std::string all = count + " || true";
+                return support::shell(plan, all.c_str(), [&](nsjoin::Command& command) {
+                    command.close_others = inherits ? false : command.close_others;
+                    if (passes) {
+                        command.descriptors = passed;
+                    }
+                });
+            };
+            CHILD_CHECK(support::wrote(found(false, true), "2\n"));
+            CHILD_CHECK(support::wrote(found(true, true), "3\n"));
+            CHILD_CHECK(support::wrote(found(false, false), "0\n"));
+            CHILD_CHECK(support::wrote(found(true, false), "1\n"));
         }
         CHILD_CHECK(::fcntl(closing.get(), F_GETFD) == FD_CLOEXEC);
         return 0;

@@ -117,9 +117,10 @@ struct Command {
     /// Descriptors of the caller to pass, at most 256, without close-on-exec. In any order; a
     /// number may be taken that another one of them comes from, or that the console has.
     std::span<const PassedFd> descriptors{};
-    /// Closes every descriptor but 0, 1, 2 and those that are passed. Else those stay open that
-    /// have no close-on-exec. close_range(2), Linux 5.9; before, one close(2) for each number.
-    bool close_others = false;
+    /// Closes every descriptor but 0, 1, 2 and those that are passed: one that leads out of what is
+    /// joined would be a way out (CVE-2024-21626). Else those stay open that have no close-on-exec.
+    /// close_range(2), Linux 5.9; before, one close(2) for each number.
+    bool close_others = true;
 
     /// The blocked signals. If empty, the calling thread's.
     std::optional<sigset_t> signal_mask{};

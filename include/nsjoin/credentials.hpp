@@ -262,6 +262,20 @@ class StaysNotDumpable {
     return same ? verify_groups(wanted.groups, where) : same;
 }
 
+/// Leaves a user that is not root no capability. The kernel takes them away with root's id, but not
+/// where securebits or PR_SET_KEEPCAPS that were inherited keep it from that, nor from one who had
+/// them without being root. capset(2).
+[[nodiscard]] inline auto give_up_capabilities(const Credentials& wanted) noexcept -> Result<void> {
+    if (!wanted.uid || *wanted.uid == 0) {
+        return {};
+    }
+    CapHeader header;
+    const std::array<CapData, 2> none{};
+    const long result = call(SYS_capset, &header, none.data());
+    return result == 0 ? Result<void>{}
+                       : fail(Step::verify_ids, static_cast<int>(-result), "the capabilities");
+}
+
 /// Drops the groups in a user namespace that the process has all rights in.
 [[nodiscard]] inline auto drop_groups_inside(const SetgroupsDenied& where) noexcept
     -> Result<void> {
@@ -298,7 +312,8 @@ class StaysNotDumpable {
 /// Takes the ids: setgroups(2), then setresgid(2), then setresuid(2), then verifies them. For a
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
 /// thread (the libc's wrappers would signal the others); async-signal-safe. A process that is not
-/// dumpable stays so, whatever fs.suid_dumpable says.
+/// dumpable stays so, whatever fs.suid_dumpable says; one that becomes another user than root has
+/// no capability then, whatever securebits it has.
 ///
 /// `proc` is a descriptor of /proc, where it is read whether the user namespace denies
 /// setgroups(2): after a mount namespace was joined, one from before. None: what is at /proc.
@@ -319,6 +334,7 @@ class StaysNotDumpable {
         done = detail::set_uid(*credentials.uid);
     }
     done = done ? flag.again() : done;
+    done = done ? detail::give_up_capabilities(credentials) : done;
     return done ? detail::verify_ids(credentials, where) : done;
 }
 

@@ -187,6 +187,11 @@ class Words {
             return schedule_.roles.offsets_by_caller ? "ppoll, recvmsg(SCM_RIGHTS)" : usual;
         case Step::set_death_signal:
             return shares ? usual + ", ppoll" : usual; // for a caller that has ended already
+        case Step::set_gid:
+        case Step::set_uid: // of those that are not to be traced
+            return schedule_.process(Process::child).not_dumpable ? usual + ", prctl" : usual;
+        case Step::verify_ids:
+            return gives_up_capabilities() ? "capset, " + usual : usual;
         case Step::set_signals:
             return shares ? usual : "write, " + usual; // tells the caller
         case Step::execute:
@@ -194,6 +199,11 @@ class Words {
         default:
             return usual;
         }
+    }
+
+    [[nodiscard]] auto gives_up_capabilities() const noexcept -> bool {
+        const auto& ids = plan_.credentials;
+        return ids && ids->uid && *ids->uid != 0 && !plan_.keep_capabilities;
     }
 
     [[nodiscard]] auto system(const Task& task) const -> std::string {

@@ -128,20 +128,17 @@ class [[nodiscard]] Launcher {
         if (!pair) {
             return Unexpected{pair.error()};
         }
-        const Result<void> moved = detail::move_clear(pair->second, {});
-        if (!moved) {
-            return Unexpected{moved.error()};
-        }
-        SupervisorOptions how;
-        how.program = options.program;
-        how.arguments = {"nsjoin-launcher"};
-        auto process = detail::start_launcher_program(how, pair->second.get());
+        auto process = detail::start_launcher_program(options.program, pair->second);
         if (!process) {
             return Unexpected{process.error()};
         }
+
+        struct stat about {};
+
+        (void)::fstat(pair->second.get(), &about);
         pair->second.reset();
-        auto connection = std::make_shared<detail::LauncherConnection>(*std::move(process),
-                                                                       std::move(pair->first));
+        auto connection = std::make_shared<detail::LauncherConnection>(
+            *std::move(process), std::move(pair->first), about.st_ino);
         const Duration limit =
             options.deadline.count() > 0 ? options.deadline : Duration::nanoseconds(-1);
         const Result<void> ready = detail::await_hello(connection->process(), connection->socket(),
@@ -207,8 +204,8 @@ class [[nodiscard]] Launcher {
     [[nodiscard]] static auto send_all(BorrowedFd channel, const detail::CallerState& state,
                                        const Draft& plan, const Command& command) -> Result<void> {
         constexpr std::size_t head = sizeof(detail::RequestHeader);
-        std::array<std::byte, 16UL * 1024>
-            small; // NOLINT(*-member-init): written before it is read
+        // NOLINTNEXTLINE(*-member-init): written before it is read
+        std::array<std::byte, 16UL * 1024> small;
         detail::Writer writer{std::span{small}.subspan(head)};
         detail::write_request(writer, plan, command, state);
         detail::Array<std::byte> large;

@@ -14,24 +14,29 @@ namespace nsjoin {
 /// to fork(2). Returns the program's process, the caller's child, when it has been executed; or the
 /// error of the step that failed, that of execve(2) included, and then nothing is left.
 ///
-/// From any thread of a program of any size: no memory is copied, no page table, no lock is taken,
-/// no handler runs in another process, the signal mask and the other threads' descriptors are as
-/// before. The calling thread alone is suspended meanwhile. The process that joins in between
-/// raises no SIGCHLD and is seen by no wait for all children (but one with __WALL or __WCLONE).
-/// While it is there the calling process is not dumpable. A signal to the whole process group acts
-/// on it by default: one that stops it holds the calling thread up until it is continued.
+/// From any thread. The signal mask, the handlers and the other threads' descriptors are as before,
+/// no handler runs in another process, and no lock is taken. No process in between raises a
+/// SIGCHLD, nor is seen by a wait for all children (but one with __WALL or __WCLONE).
+///
+/// Where the target's processes can't reach it, the program's process runs on the caller's memory
+/// until it is executed, and the calling thread alone is suspended meanwhile: nothing is copied, so
+/// that it takes as long in a program of any size. Where they can, because a pid or user namespace
+/// or a cgroup is joined, or ids are taken in what is joined, it runs on a copy, which takes longer
+/// the more memory the caller has; a Launcher (launcher.hpp) spares that, and has nothing of the
+/// caller's memory to be read. JoinPlan::lend_memory_to_target() spares it too, for who trusts the
+/// target. A copy is also made to join or create a time namespace, for id maps, oom_score_adj, a
+/// deadline and mount sources. explain() of the plan and the command says which it is.
+///
+/// While a process runs on the caller's memory, the calling process is not dumpable, and a signal
+/// to the whole process group acts on it by default: one that stops it holds the calling thread up
+/// until it is continued. In a copy, the caller's signals are open while it waits.
 ///
 /// If a user namespace is joined, and a mount namespace of the same target, the program starts at
 /// the root of that mount namespace, though it may be the caller's own.
 ///
 /// Who controls the mount namespace can make any file in it a script of /proc/self/exe, and so have
 /// the caller's own executable started in there (CVE-2019-5736): where root inside is root outside,
-/// run from a sealed copy, or give Program::open_file().
-///
-/// Where the plan needs what a process on the caller's memory can't do, signals are blocked and the
-/// memory is copied: once to join a time namespace; for each process to create one, and for id
-/// maps, oom_score_adj, a deadline and mount sources. explain() of the plan and the command says
-/// which.
+/// start it by a Launcher, which is sealed, run from a sealed copy, or give Program::open_file().
 ///
 /// A joined pid namespace is refused (pending_pid) to a caller that has made another one for its
 /// children; if no child is in that one yet, it is lost, as a process is needed to find out.
@@ -125,10 +130,12 @@ class [[nodiscard]] PreparedPlan {
             const JoinSource& source = run.plan.source(kind);
             const bool by_descriptor =
                 run.facts.join_by == detail::JoinBy::descriptor || run.facts.untold.contains(kind);
-            if (by_descriptor && source.from == JoinSource::From::target &&
-                detail::has_ended(source.fd)) {
-                auto gone = detail::fail(Step::open_target, Reason::process_gone, "pid ");
-                gone.error().subject.append(std::int64_t{source.target_pid});
+            const bool looks = by_descriptor && source.from == JoinSource::From::target;
+            const long ended = looks ? detail::has_ended(source.fd) : 0;
+            if (ended != 0) {
+                auto gone = ended < 0 ? detail::fail(Step::open_target, static_cast<int>(-ended))
+                                      : detail::fail(Step::open_target, Reason::process_gone);
+                gone.error().subject.append("pid ").append(std::int64_t{source.target_pid});
                 return gone;
             }
         }

@@ -57,9 +57,14 @@ auto join(nsjoin::KindSet kinds) -> Nanoseconds;
 auto join_and_clone(nsjoin::KindSet kinds) -> Nanoseconds;
 auto create_and_clone(nsjoin::KindSet kinds) -> Nanoseconds;
 auto join_and_exec(nsjoin::KindSet kinds) -> Nanoseconds;
-/// join_and_exec with a plan that is prepared once.
+/// join_and_exec with a plan that lends the caller's memory.
+auto lent_exec(nsjoin::KindSet kinds) -> Nanoseconds;
+/// The same by a launcher.
+auto launch(nsjoin::KindSet kinds) -> Nanoseconds;
+/// lent_exec with a plan that is prepared once.
 auto prepared_exec(nsjoin::KindSet kinds) -> Nanoseconds;
 auto container_exec(nsjoin::KindSet kinds) -> Nanoseconds;
+auto container_launch(nsjoin::KindSet kinds) -> Nanoseconds;
 auto net_and_back(nsjoin::KindSet kinds) -> Nanoseconds;
 auto sweep(nsjoin::KindSet kinds) -> Nanoseconds;
 

@@ -5,6 +5,7 @@
 
 #include <nsjoin/join.hpp>
 #include <nsjoin/join_here.hpp>
+#include <nsjoin/launcher.hpp>
 #include <nsjoin/spawn.hpp>
 
 #include <array>
@@ -12,6 +13,8 @@
 #include <string>
 #include <unistd.h>
 #include <vector>
+
+NSJOIN_LAUNCHER();
 
 namespace bench {
 namespace {
@@ -38,23 +41,43 @@ auto ended_well(const nsjoin::Result<nsjoin::PidFd>& child) -> bool {
 
 /// Runs `work`, a function that takes the plan of a join and the command to execute.
 template <typename Work>
-auto with_command(const nsjoin::PidFd& target, KindSet kinds, const char* path, const Work& work)
-    -> bool {
+auto with_command(const nsjoin::PidFd& target, KindSet kinds, const char* path, bool lends,
+                  const Work& work) -> bool {
     nsjoin::Draft draft;
     draft.join(target, kinds);
+    draft.lends_memory = lends;
     const auto plan = nsjoin::Plan::from(std::move(draft));
     const std::array<const char*, 2> words{path, nullptr};
     const std::array<const char*, 1> environment{nullptr};
     return plan && work(*plan, nsjoin::Command{.program = nsjoin::Program::at(path),
                                                .arguments = words,
-                                               .environment = environment});
+                                               .environment = environment,
+                                               .close_others = false}); // as by hand
 }
 
-auto exec_in(pid_t pid, KindSet kinds, const char* path) -> Nanoseconds {
+auto exec_in(pid_t pid, KindSet kinds, const char* path, bool lends) -> Nanoseconds {
     return timed([=] {
         const auto target = nsjoin::PidFd::open(pid);
-        return target && with_command(*target, kinds, path, [](const auto& plan, const auto& what) {
+        return target &&
+               with_command(*target, kinds, path, lends, [](const auto& plan, const auto& what) {
                    return ended_well(nsjoin::join_and_exec(plan, what));
+               });
+    });
+}
+
+/// That of the calling process, started when it is first asked for.
+auto launcher() -> nsjoin::Launcher& {
+    static nsjoin::Launcher started = nsjoin::Launcher::start().value();
+    return started;
+}
+
+auto launch_in(pid_t pid, KindSet kinds, const char* path) -> Nanoseconds {
+    nsjoin::Launcher& by = launcher();
+    return timed([&] {
+        const auto target = nsjoin::PidFd::open(pid);
+        return target &&
+               with_command(*target, kinds, path, false, [&](const auto& plan, const auto& what) {
+                   return ended_well(by.exec(plan, what));
                });
     });
 }
@@ -98,11 +121,23 @@ auto ours::join(KindSet kinds) -> Nanoseconds {
 }
 
 auto ours::join_and_exec(KindSet kinds) -> Nanoseconds {
-    return exec_in(scene.target, kinds, scene.tiny.c_str());
+    return exec_in(scene.target, kinds, scene.tiny.c_str(), false);
+}
+
+auto ours::lent_exec(KindSet kinds) -> Nanoseconds {
+    return exec_in(scene.target, kinds, scene.tiny.c_str(), true);
+}
+
+auto ours::launch(KindSet kinds) -> Nanoseconds {
+    return launch_in(scene.target, kinds, scene.tiny.c_str());
 }
 
 auto ours::container_exec(KindSet kinds) -> Nanoseconds {
-    return exec_in(scene.container, kinds, scene.inside.c_str());
+    return exec_in(scene.container, kinds, scene.inside.c_str(), false);
+}
+
+auto ours::container_launch(KindSet kinds) -> Nanoseconds {
+    return launch_in(scene.container, kinds, scene.inside.c_str());
 }
 
 auto ours::prepared_exec(KindSet kinds) -> Nanoseconds {
@@ -115,7 +150,7 @@ auto ours::prepared_exec(KindSet kinds) -> Nanoseconds {
         }
         return prepared.has_value();
     };
-    return target && with_command(*target, kinds, scene.tiny.c_str(), work) ? result : failed;
+    return target && with_command(*target, kinds, scene.tiny.c_str(), true, work) ? result : failed;
 }
 
 auto ours::net_and_back(KindSet) -> Nanoseconds {

@@ -138,7 +138,9 @@ void add_execs(Suite& suite, Caller* caller, const std::string& setting, KindSet
     const std::string name = "exec/" + setting + "/";
     suite.add(caller, name + "by hand: vfork", by_hand::vfork_exec, kinds, times);
     suite.add(caller, name + "by hand: vfork, the whole job", by_hand::whole_exec, kinds, times);
-    suite.add(caller, name + "join_and_exec", ours::join_and_exec, kinds, times);
+    suite.add(caller, name + "join_and_exec", ours::join_and_exec, kinds, std::max(1, times / 5));
+    suite.add(caller, name + "join_and_exec, memory lent", ours::lent_exec, kinds, times);
+    suite.add(caller, name + "launcher", ours::launch, kinds, times);
     suite.add(caller, name + "prepared plan", ours::prepared_exec, kinds, times);
     suite.add(caller, name + "by hand: fork", by_hand::fork_exec, kinds, std::max(1, times / 5));
     suite.add(caller, name + "nsenter", peer::nsenter, kinds, std::max(1, times / 5));
@@ -173,6 +175,7 @@ void add_at_once(Suite& suite) {
         const std::string name = "at once/" + std::to_string(count) + " callers/";
         suite.add(caller, name + "by hand: vfork", by_hand::vfork_exec, seven_kinds(), 8, count);
         suite.add(caller, name + "join_and_exec", ours::join_and_exec, seven_kinds(), 8, count);
+        suite.add(caller, name + "launcher", ours::launch, seven_kinds(), 8, count);
         suite.add(caller, name + "nsenter", peer::nsenter, seven_kinds(), 2, count);
     }
 }
@@ -197,6 +200,7 @@ void add_containers(Suite& suite, Caller* small, const Options& options) {
     const KindSet kinds = first_kinds(6);
     suite.add(small, name + "by hand: vfork", by_hand::container_exec, kinds, 10);
     suite.add(small, name + "join_and_exec", ours::container_exec, kinds, 10);
+    suite.add(small, name + "launcher", ours::container_launch, kinds, 10);
     suite.add(small, name + "nsenter", peer::nsenter_container, kinds, 2);
     for (const auto& [peer, command] : options.peers) {
         suite.add(name + peer, [command = command] { return median_of(3, command); });
@@ -285,12 +289,19 @@ auto bounds() -> std::vector<Bound> {
     return {
         {"join of seven kinds over pidfd_open, setns and close by hand",
          "join/7 kinds/PidFd and setns", "join/7 kinds/by hand: one setns", true, 1.03},
-        {"join_and_exec of seven kinds over the same by hand with vfork", exec + "join_and_exec",
-         exec + "by hand: vfork, the whole job", true, 1.05},
-        {"join_and_exec from a caller of 2 GB over one of 2 MB",
-         "exec/caller 2048 MB/join_and_exec", exec + "join_and_exec", true, 1.15},
-        {"nsenter by posix_spawn over join_and_exec", exec + "nsenter", exec + "join_and_exec",
-         false, 6},
+        {"launcher, seven kinds, over the same by hand with vfork, unsafe", exec + "launcher",
+         exec + "by hand: vfork, the whole job", true, 1.15},
+        {"launcher from a caller of 2 GB, over by hand with vfork, unsafe",
+         "exec/caller 2048 MB/launcher", "exec/caller 2048 MB/by hand: vfork, the whole job", true,
+         1.2},
+        {"nsenter by posix_spawn over launcher", exec + "nsenter", exec + "launcher", false, 10},
+        {"join_and_exec with memory lent, seven kinds, over the same by hand with vfork",
+         exec + "join_and_exec, memory lent", exec + "by hand: vfork, the whole job", true, 1.05},
+        {"join_and_exec with memory lent, from a caller of 2 GB over one of 2 MB",
+         "exec/caller 2048 MB/join_and_exec, memory lent", exec + "join_and_exec, memory lent",
+         true, 1.15},
+        {"nsenter by posix_spawn over join_and_exec with memory lent", exec + "nsenter",
+         exec + "join_and_exec, memory lent", false, 6},
         {"join_and_clone of seven kinds over fork and joins by hand", clone + "join_and_clone",
          clone + "by hand: fork", true, 1.10},
         {"join_here of a net namespace and back over two setns by hand",

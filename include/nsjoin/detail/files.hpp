@@ -59,7 +59,8 @@ class SmallPath {
 /// Whether an ioctl failed as one does that the kernel doesn't know or a seccomp filter denies, so
 /// that the older way is to be tried.
 [[nodiscard]] constexpr auto is_unknown_request(long result) noexcept -> bool {
-    return result == -ENOTTY || result == -EINVAL || result == -ENOSYS || result == -EPERM;
+    return result == -ENOTTY || (result < 0 && result != -EOPNOTSUPP && // the kind is what lacks
+                                 may_be_missing(static_cast<int>(-result)));
 }
 
 /// /proc with O_PATH, verified to be the kernel's. Errors: not_procfs, and those of open(2).

@@ -141,7 +141,8 @@ struct Draft {
     std::optional<Credentials> credentials{};
     /// Keep the ids also where a user namespace is joined or created.
     bool keep_ids = false;
-    /// Keep inheritable and ambient capabilities; else the child has none (CVE-2022-29162).
+    /// Keep inheritable and ambient capabilities, and those that a child which takes another uid
+    /// than 0 still has; else it has none (CVE-2022-29162).
     bool keep_capabilities = false;
 
     bool new_session = false;           ///< setsid(2)

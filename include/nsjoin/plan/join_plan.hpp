@@ -219,7 +219,8 @@ class [[nodiscard]] JoinPlan {
         return say<detail::said_ids>([](Draft& draft) { draft.keep_ids = true; });
     }
 
-    /// The child keeps its inheritable and ambient capabilities.
+    /// The child keeps its inheritable and ambient capabilities, and what it has left of others
+    /// where it takes another uid than 0. Without this, it has none of those.
     [[nodiscard]] auto keep_capabilities() const {
         return next<Joined, Created, Said>([](Draft& draft) { draft.keep_capabilities = true; });
     }

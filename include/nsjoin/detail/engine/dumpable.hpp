@@ -25,7 +25,10 @@ struct DumpableState {
     bool was_dumpable = false;
 };
 
-inline DumpableState* dumpable_page = nullptr; // NOLINT(*-non-const-global-variables): atomic
+/// Of two libraries of a program, which may have hidden visibility, it is the same one: it is about
+/// the process.
+// NOLINTNEXTLINE(*-non-const-global-variables): atomic
+[[gnu::visibility("default")]] inline DumpableState* dumpable_page = nullptr;
 
 /// The state of this process, made by the first that asks; null if there was no memory. The kernel
 /// empties it in every copy of the process (MADV_WIPEONFORK, Linux 4.14), where nobody holds it.

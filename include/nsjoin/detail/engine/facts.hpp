@@ -39,13 +39,6 @@ struct Facts {
     StepSet done{};           ///< what a caller that joins by itself has done before
 };
 
-/// Whether an errno is what the kernel says of what it lacks, or a seccomp filter of what it
-/// forbids.
-[[nodiscard]] constexpr auto may_be_missing(int code) noexcept -> bool {
-    return code == ENOSYS || code == EPERM || code == EACCES || code == EINVAL || code == E2BIG ||
-           code == EOPNOTSUPP;
-}
-
 /// Whether the errno of a clone may be about the cgroup that the process was to be born in: it is
 /// no directory of a v2 hierarchy, or the process may not be there.
 [[nodiscard]] constexpr auto is_about_cgroup(int code) noexcept -> bool {

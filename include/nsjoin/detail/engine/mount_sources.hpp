@@ -67,8 +67,8 @@ struct SenderIds {
             return fail(step, static_cast<int>(-opened), source.path);
         }
         const OwnedFd file{static_cast<int>(opened)};
-        if (!send_descriptor(socket, file)) {
-            return {};
+        if (const Result<void> sent = send_descriptor(socket, file); !sent) {
+            return fail(step, sent.error().code, source.path); // a child that is gone hears nothing
         }
     }
     return {};
@@ -130,7 +130,9 @@ inline void end_opener(Attempt& attempt) noexcept {
     }
     const auto file = receive_descriptor(socket);
     if (!file) {
-        return fail(Step::take_mount_sources, Reason::process_gone, source.path);
+        return file.error().reason == Reason::end_of_file
+                   ? fail(Step::take_mount_sources, Reason::process_gone, source.path)
+                   : fail(Step::take_mount_sources, file.error().code, source.path);
     }
     const long placed = file->get() == source.number
                             ? source.number
@@ -144,8 +146,11 @@ inline void end_opener(Attempt& attempt) noexcept {
 /// In the child: asks the opener for the sources, takes them, and leaves the opener.
 [[nodiscard]] inline auto take_sources(Attempt& attempt) noexcept -> Result<void> {
     const char byte = 0;
-    (void)call_again(SYS_sendto, attempt.opener.child_end.get(), &byte, sizeof byte, MSG_NOSIGNAL,
-                     nullptr, 0);
+    const long asked = call_again(SYS_sendto, attempt.opener.child_end.get(), &byte, sizeof byte,
+                                  MSG_NOSIGNAL, nullptr, 0);
+    if (asked < 0 && asked != -EPIPE) { // of one that ended before, what it sent tells more
+        return outcome(Step::take_mount_sources, asked);
+    }
     for (const MountSource& source : attempt.run.plan.mount_sources.list) {
         Result<void> done = take_source(attempt.opener.child_end, source);
         if (!done) {

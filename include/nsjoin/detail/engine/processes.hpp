@@ -76,13 +76,18 @@ namespace nsjoin::detail {
 /// Where a new process begins.
 struct Entry {
     Attempt& attempt;
-    Process self;
-    std::size_t next;
+    Process self = Process::child;
+    std::size_t next = 0;
+    const int* pidfd = nullptr; ///< of a child that tells of itself as it is born
 };
 
 /// The whole life of a process that the caller makes. Returns in a child with memory of its own
 /// only.
 inline void live(Entry& entry) noexcept {
+    const RunOptions& options = entry.attempt.run.options;
+    if (entry.pidfd != nullptr && options.born != nullptr) {
+        options.born(options.announcer, BorrowedFd{*entry.pidfd});
+    }
     (void)walk(entry.attempt, entry.self, entry.next);
     if (entry.attempt.in_child) {
         return;
@@ -320,17 +325,13 @@ inline void open_signals(Attempt& attempt) noexcept {
     } else if (by_caller) {
         open_signals(attempt);
         attempt.hold_child();
+        const RunOptions& options = attempt.run.options;
+        if (options.born != nullptr) {
+            options.born(options.announcer, attempt.child.fd());
+        }
         return await_flag(attempt);
     }
     return {};
-}
-
-/// A child that is the caller's parent's is that one's to wait for: whoever tells it of the failure
-/// has its pidfd to give.
-inline void leave_to_parent(Attempt& attempt, PidFd& child) noexcept {
-    if (attempt.schedule.process(Process::child).sibling && !attempt.schedule.roles.joiner) {
-        attempt.run.left = std::move(child);
-    }
 }
 
 /// Ends what was started of the child, so that nothing is left.
@@ -341,7 +342,6 @@ inline void abandon(Attempt& attempt) noexcept {
     (void)call(SYS_shutdown, attempt.caller_end.get(), SHUT_RDWR);
     (void)attempt.child.send_signal(SIGKILL);
     (void)attempt.child.wait();
-    leave_to_parent(attempt, attempt.child);
 }
 
 } // namespace nsjoin::detail

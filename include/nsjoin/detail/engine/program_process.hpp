@@ -75,10 +75,13 @@ struct ProgramStack {
     }
     Result<ExitStatus> status = first_status;
     if (first_fd.ok()) {
-        PidFd child{std::move(first_fd), handover.child};
+        const PidFd child{std::move(first_fd), handover.child};
         (void)child.send_signal(SIGKILL);
         status = child.wait();
-        leave_to_parent(attempt, child);
+        const RunOptions& options = attempt.run.options;
+        if (options.born != nullptr) { // it may have ended before it told of itself
+            options.born(options.announcer, child.fd());
+        }
     }
     if (handover.failed) {
         return Unexpected{handover.error};
@@ -107,7 +110,7 @@ struct ProgramStack {
     if (!joiner) {
         ask_for_pidfd(args, number);
     }
-    Entry entry{attempt, made, place + 1};
+    Entry entry{attempt, made, place + 1, joiner ? nullptr : &number};
     const long pid = copy ? clone_by(task.call, args) : run_on_this_memory(live, entry, args);
     if (copy && pid == 0) {
         live(entry);

@@ -105,7 +105,10 @@ struct RunOptions {
     BorrowedFd proc{};
     /// Gets, if not null, the child when all is joined, before the child is through.
     Result<void> (*announce)(void* announcer, const PidFd& child) noexcept = nullptr;
-    void* announcer = nullptr;
+    void* announcer = nullptr; ///< what both get
+    /// Gets, if not null, the child's pidfd as it is born: before its first task where it runs on
+    /// its maker's memory, in the child itself, and in its maker again if it fails.
+    void (*born)(void* announcer, BorrowedFd pidfd) noexcept = nullptr;
 };
 
 /// What a run comes to: in the child nothing, in the caller the child.
@@ -190,8 +193,7 @@ struct Run {
     OwnedFd time_offsets; ///< the file of whoever creates the time namespace
     ThreadRecord thread;
     const Credentials root_ids{.uid = 0, .gid = 0, .groups = {}};
-    Outcome outcome;          ///< after success
-    PidFd left{OwnedFd{}, 0}; ///< after a failure: a child that the caller's parent has to reap
+    Outcome outcome; ///< after success
 
     /// The descriptor that a task joins by.
     [[nodiscard]] auto descriptor(Slot slot) const noexcept -> int {

@@ -118,17 +118,21 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
 }
 
 /// Takes the caller's word to go on, and with it the file of the time offsets if it opened that.
-[[nodiscard]] inline auto receive_go(Attempt& attempt) noexcept -> bool {
+[[nodiscard]] inline auto receive_go(Attempt& attempt) noexcept -> Result<void> {
+    long result = 0;
     if (attempt.schedule.roles.offsets_by_caller) {
         Result<OwnedFd> offsets = receive_descriptor(attempt.child_end.borrow());
+        result = offsets ? 1 : -static_cast<long>(offsets.error().code);
         if (offsets) {
-            attempt.run.time_offsets.reset(offsets->release());
+            attempt.run.time_offsets = *std::move(offsets);
         }
-        return offsets.has_value();
+    } else {
+        Message message;
+        result = call_again(SYS_recvfrom, attempt.child_end.get(), &message, sizeof message, 0,
+                            nullptr, nullptr);
     }
-    Message message;
-    return call_again(SYS_recvfrom, attempt.child_end.get(), &message, sizeof message, 0, nullptr,
-                      nullptr) == sizeof message;
+    return result == 0 ? fail(Step::await_maps, Reason::process_gone, "the caller")
+                       : outcome(Step::await_maps, result);
 }
 
 /// Waits until the caller says that the id maps are written. Ends when the caller does: the end
@@ -137,10 +141,11 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     std::array<pollfd, 2> entries{pollfd{attempt.child_end.get(), POLLIN, 0},
                                   pollfd{attempt.caller_pidfd.get(), POLLIN, 0}};
     const long ready = call_again(SYS_ppoll, entries.data(), entries.size(), nullptr, nullptr, 0UL);
-    if (ready < 0 || entries[0].revents == 0 || !receive_go(attempt)) {
-        return fail(Step::await_maps, Reason::process_gone, "the caller");
+    if (ready < 0) {
+        return outcome(Step::await_maps, ready);
     }
-    return {};
+    return entries[0].revents == 0 ? fail(Step::await_maps, Reason::process_gone, "the caller")
+                                   : receive_go(attempt);
 }
 
 [[nodiscard]] inline auto become_root() noexcept -> Result<void> {
@@ -199,6 +204,16 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     return outcome(Step::clear_inheritable, result);
 }
 
+/// After a change of ids the kernel lets others trace the process as fs.suid_dumpable says: one
+/// that was kept from that stays so.
+[[nodiscard]] inline auto keep_not_dumpable(const Attempt& attempt, Result<void> done) noexcept
+    -> Result<void> {
+    if (!done || !attempt.schedule.process(Process::child).not_dumpable) {
+        return done;
+    }
+    return outcome(Step::clear_dumpable, call(SYS_prctl, PR_SET_DUMPABLE, 0UL, 0, 0, 0));
+}
+
 /// The ids of the plan, each in its step.
 [[nodiscard]] inline auto take_id(const Attempt& attempt, const Task& task) noexcept
     -> Result<void> {
@@ -209,10 +224,15 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
         // Who enters another user namespace has every capability in it.
         return set_groups(ids.groups, attempt.schedule.roles.user_changes, denied);
     case Step::set_gid:
-        return set_gid(*ids.gid);
+        return keep_not_dumpable(attempt, set_gid(*ids.gid));
     case Step::set_uid:
-        return set_uid(*ids.uid);
+        return keep_not_dumpable(attempt, set_uid(*ids.uid));
     default:
+        if (!attempt.run.plan.keep_capabilities) {
+            if (const Result<void> given_up = give_up_capabilities(ids); !given_up) {
+                return given_up;
+            }
+        }
         return verify_ids(ids, denied);
     }
 }
@@ -225,19 +245,19 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     case Step::set_groups:
         return drop_groups_inside(denied);
     case Step::set_gid:
-        return set_gid(0);
+        return keep_not_dumpable(attempt, set_gid(0));
     case Step::set_uid:
-        return set_uid(0);
+        return keep_not_dumpable(attempt, set_uid(0));
     default:
         return verify_root_inside(denied);
     }
 }
 
-/// Whether the process of a pidfd has ended.
-[[nodiscard]] inline auto has_ended(BorrowedFd pidfd) noexcept -> bool {
+/// 1 if the process of a pidfd has ended, else 0; or -errno.
+[[nodiscard]] inline auto has_ended(BorrowedFd pidfd) noexcept -> long {
     pollfd entry{pidfd.get(), POLLIN, 0};
     const timespec at_once{};
-    return call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) != 0;
+    return call_again(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL);
 }
 
 /// A caller that died before the signal was set sends none. Where there is a channel, it shows
@@ -245,10 +265,11 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
 [[nodiscard]] inline auto set_death_signal(const Attempt& attempt) noexcept -> Result<void> {
     constexpr Step step = Step::set_death_signal;
     const long result = call(SYS_prctl, PR_SET_PDEATHSIG, attempt.run.plan.death_signal, 0, 0, 0);
-    if (result == 0 && attempt.schedule.roles.shares && has_ended(attempt.caller_pidfd)) {
-        return fail(step, Reason::process_gone, "the caller");
+    if (result < 0 || !attempt.schedule.roles.shares) {
+        return outcome(step, result);
     }
-    return outcome(step, result);
+    const long ended = has_ended(attempt.caller_pidfd);
+    return ended > 0 ? fail(step, Reason::process_gone, "the caller") : outcome(step, ended);
 }
 
 /// Says that all is done. A caller that does not hear it any more has no child: it ends.

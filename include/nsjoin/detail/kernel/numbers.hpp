@@ -59,6 +59,7 @@ inline constexpr unsigned long pidfd_get_namespace = 0xff00;
 
 /// PIDFD_GET_INFO (Linux 6.13; the exit code since 6.15).
 inline constexpr unsigned long pidfd_get_info = 0xc040ff0b;
+inline constexpr std::uint64_t pidfd_info_pid = 1U << 0U;
 inline constexpr std::uint64_t pidfd_info_exit = 1U << 3U;
 
 /// struct pidfd_info, the first 64 bytes.

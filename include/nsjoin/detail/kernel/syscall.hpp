@@ -46,6 +46,13 @@ template <typename... Args>
     return result;
 }
 
+/// Whether an errno is what the kernel says of a call or a request that it lacks, or a seccomp
+/// filter of one that it forbids: it is to be done otherwise, where there is another way.
+[[nodiscard]] constexpr auto may_be_missing(int code) noexcept -> bool {
+    return code == ENOSYS || code == EPERM || code == EACCES || code == EINVAL || code == E2BIG ||
+           code == EOPNOTSUPP;
+}
+
 /// Keeps errno over a scope: for destructors, and for code that runs on another process's memory.
 class ErrnoKeeper {
   public:

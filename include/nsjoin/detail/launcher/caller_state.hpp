@@ -79,6 +79,9 @@ inline void read_limits(std::array<rlimit, limit_count>& limits) noexcept {
     }
     std::uint64_t value = 0;
     for (const char digit : first(rest, end)) {
+        if (digit == '-') {
+            return otherwise;
+        }
         value = value * base +
                 static_cast<std::uint64_t>(digit <= '9' ? digit - '0' : digit - 'a' + 10);
     }

@@ -47,9 +47,9 @@ inline constexpr std::size_t record_capacity = 32UL * 1024;
 struct LauncherReply {
     enum class What : std::uint32_t {
         taken,    ///< somebody is at work
-        child,    ///< that of the child, which is not through yet
-        executed, ///< that of the child, which is the program now
-        failed,   ///< that of a child that was ended, if there was one
+        child,    ///< the pidfd of the child comes with it, which is not through yet
+        executed, ///< the same, and it is the program now
+        failed,   ///< it has ended, if there was one
     };
 
     What what = What::failed;
@@ -92,6 +92,7 @@ struct LauncherReply {
 }
 
 /// A request as it came.
+// NOLINTNEXTLINE(*-member-init): a record is written before it is read
 class ReceivedRequest {
   public:
     /// All of it. recvmsg(2).

@@ -36,8 +36,7 @@ class LauncherJoiner {
             (void)say(reply, child->fd());
         } else {
             reply.error = child.error();
-            reply.pid = left_.pid();
-            (void)say(reply, left_.fd());
+            (void)say(reply, {});
         }
         exit_now(0);
     }
@@ -115,11 +114,9 @@ class LauncherJoiner {
             (void)call(SYS_prctl, PR_SET_DUMPABLE, 1UL, 0, 0, 0);
         }
         Run run{plan, outline_of(plan, command), detail::perform<anything()>};
-        run.options.announce = announce;
+        run.options.born = born;
         run.options.announcer = this;
-        Result<PidFd> child = execute_run(run, command, nullptr);
-        left_ = std::move(run.left);
-        return child;
+        return execute_run(run, command, nullptr);
     }
 
     static constexpr std::size_t most_limits = 64;
@@ -144,17 +141,16 @@ class LauncherJoiner {
         return {};
     }
 
-    [[nodiscard]] static auto announce(void* self, const PidFd& child) noexcept -> Result<void> {
+    /// Before it does anything: whatever becomes of this process, the caller knows its child.
+    static void born(void* self, BorrowedFd pidfd) noexcept {
         LauncherReply reply;
         reply.what = LauncherReply::What::child;
-        reply.pid = child.pid();
-        (void)static_cast<LauncherJoiner*>(self)->say(reply, child.fd());
-        return {};
+        (void)static_cast<LauncherJoiner*>(self)->say(reply, pidfd);
     }
 
     /// Whether it arrived.
     [[nodiscard]] auto say(LauncherReply& reply, BorrowedFd descriptor) const noexcept -> bool {
-        reply.joiner = ::getpid();
+        reply.joiner = own_pid_;
         const std::span<const BorrowedFd> list{&descriptor, descriptor.ok() ? 1U : 0U};
         return send_record(channel_, &reply, sizeof reply, list) == sizeof reply;
     }
@@ -164,7 +160,7 @@ class LauncherJoiner {
     std::uint64_t word_;
     LauncherState own_;
     OwnedFd channel_;
-    PidFd left_{OwnedFd{}, 0}; ///< a child that failed
+    pid_t own_pid_ = ::getpid(); ///< of this process, also in its child
 };
 
 } // namespace nsjoin::detail

@@ -3,6 +3,7 @@
 #define NSJOIN_DETAIL_LAUNCHER_SERVE_HPP
 
 #include <nsjoin/detail/launcher/joiner.hpp>
+#include <nsjoin/detail/wire/birth_mark.hpp>
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -54,6 +55,7 @@ class LauncherProcess {
         }
         (void)call(SYS_chdir, "/");
         (void)call(SYS_setpgid, 0, 0);
+        mark_.put(socket_); // a program's limits are its caller's again
         own_.ignored = ignored_signals();
         read_limits(own_.limits);
     }
@@ -169,6 +171,7 @@ class LauncherProcess {
     OwnedFd taken_; ///< which spares have a request, an eventfd(2)
     std::array<OwnedFd, spare_count> spares_;
     LauncherState own_;
+    BirthMark mark_; ///< by which a joiner is known that nobody was told of
 };
 
 [[gnu::noinline]] inline void run_launcher(int socket) noexcept {

@@ -2,9 +2,12 @@
 #ifndef NSJOIN_DETAIL_LAUNCHER_START_HPP
 #define NSJOIN_DETAIL_LAUNCHER_START_HPP
 
+#include <nsjoin/detail/engine/execute.hpp>
 #include <nsjoin/detail/launcher/channel.hpp>
+#include <nsjoin/detail/wire/children.hpp>
 #include <nsjoin/detail/wire/program_start.hpp>
 
+#include <atomic>
 #include <mutex>
 #include <string>
 #include <unistd.h>
@@ -14,8 +17,11 @@
 
 namespace nsjoin::detail {
 
+/// The number under which a launcher finds its socket.
+inline constexpr int launcher_socket = 3;
+
 /// What a dynamic linker needs; nothing else of the caller's is to lie in a launcher's memory.
-[[nodiscard]] inline auto launcher_environment(int socket) -> std::vector<std::string> {
+[[nodiscard]] inline auto launcher_environment() -> std::vector<std::string> {
     std::vector<std::string> variables;
     for (std::string& variable : own_environment()) {
         if (variable.rfind("LD_", 0) == 0) {
@@ -23,16 +29,18 @@ namespace nsjoin::detail {
         }
     }
     variables.emplace_back("LD_BIND_NOW=1"); // once, not in each joiner
-    variables.push_back(std::string{launcher_variable} + "=" + std::to_string(socket));
+    variables.push_back(std::string{launcher_variable} + "=" + std::to_string(launcher_socket));
     return variables;
 }
 
 /// A launcher that runs, and the socket to it. Ends with this object.
 class LauncherConnection {
   public:
-    LauncherConnection(PidFd process, OwnedFd socket) noexcept
+    /// `other_end` is the inode of the launcher's end of the socket.
+    LauncherConnection(PidFd process, OwnedFd socket, ino_t other_end) noexcept
         : process_{std::move(process)},
           socket_{std::move(socket)},
+          other_end_{other_end},
           owner_{::getpid()},
           session_{::getsid(0)} {}
 
@@ -47,9 +55,10 @@ class LauncherConnection {
             return;
         }
         (void)call(SYS_shutdown, socket_.get(), SHUT_WR); // it ends its joiners, and itself
-        if (!process_.wait(Duration::seconds(1))) {
+        auto status = process_.wait(Duration::seconds(1));
+        if (!status) {
             (void)process_.send_signal(SIGKILL);
-            (void)process_.wait();
+            status = process_.wait();
         }
         hear_of_joiners();
         for (const auto* const list : {&joiners_, &ending_}) {
@@ -57,6 +66,9 @@ class LauncherConnection {
                 (void)joiner.send_signal(SIGKILL);
                 (void)joiner.wait();
             }
+        }
+        if (killed_ || !status || status->wait_status() != 0) {
+            end_untold(other_end_, process_children);
         }
     }
 
@@ -100,6 +112,9 @@ class LauncherConnection {
         ending_.push_back(std::move(joiner));
     }
 
+    /// A joiner was killed: it may have made a child that nobody was told of.
+    void suspect() noexcept { killed_ = true; }
+
     /// It does not answer: the next call is to find another one.
     void give_up() const noexcept { (void)process_.send_signal(SIGKILL); }
 
@@ -123,8 +138,10 @@ class LauncherConnection {
 
     PidFd process_;
     OwnedFd socket_;
+    ino_t other_end_;
     pid_t owner_;
     pid_t session_;
+    std::atomic<bool> killed_{false};
     std::mutex mutex_;
     std::vector<PidFd> joiners_; ///< that wait, or ended so
     std::vector<PidFd> ending_;
@@ -162,21 +179,37 @@ class LauncherConnection {
                : fail(Step::start_program, Reason::process_died, program);
 }
 
-/// Starts the program, sealed where that can be had.
-[[nodiscard]] inline auto start_launcher_program(const SupervisorOptions& options, int socket)
+/// Executes the program, by its path or open, with nothing but the socket.
+[[nodiscard]] inline auto execute_launcher(const Program& program, BorrowedFd socket)
     -> Result<PidFd> {
-    const OwnedFd sealed = open_sealed(options.program.c_str());
-    ProgramStart start;
-    start.inherit(BorrowedFd{socket}, socket);
-    const std::vector<std::string> variables = launcher_environment(socket);
+    constexpr std::array<const char*, 2> arguments{"nsjoin-launcher", nullptr};
+    const std::vector<std::string> variables = launcher_environment();
+    std::vector<const char*> environment;
+    environment.reserve(variables.size() + 1);
+    for (const std::string& variable : variables) {
+        environment.push_back(variable.c_str());
+    }
+    environment.push_back(nullptr);
+    const std::array<PassedFd, 1> passed{{{socket, launcher_socket}}};
+    const Command command{.program = program,
+                          .arguments = arguments,
+                          .environment = WordList{environment.data()},
+                          .descriptors = passed};
+    const Draft nothing;
+    return execute_plan(nothing, command, perform<possible({}, {}, 0)>);
+}
+
+/// Starts the program, sealed where that can be had.
+[[nodiscard]] inline auto start_launcher_program(const std::string& path, BorrowedFd socket)
+    -> Result<PidFd> {
+    const OwnedFd sealed = open_sealed(path.c_str());
     if (sealed.ok()) {
-        auto started =
-            start.run(options, SmallPath{"/proc/self/fd/"}.append(sealed.get()).c_str(), variables);
-        if (started) {
+        if (auto started = execute_launcher(Program::open_file(sealed), socket)) {
             return started;
         }
     }
-    return start.run(options, options.program.c_str(), variables);
+    // By its path also where a security module wants to see one.
+    return execute_launcher(Program::at(path.c_str()), socket);
 }
 
 } // namespace nsjoin::detail

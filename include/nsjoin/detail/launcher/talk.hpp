@@ -2,6 +2,7 @@
 #ifndef NSJOIN_DETAIL_LAUNCHER_TALK_HPP
 #define NSJOIN_DETAIL_LAUNCHER_TALK_HPP
 
+#include <nsjoin/detail/launcher/caller_state.hpp>
 #include <nsjoin/detail/launcher/start.hpp>
 #include <nsjoin/detail/wire/children.hpp>
 
@@ -98,20 +99,54 @@ class LauncherTalk {
             taken_ = true;
             know_joiner(reply.joiner);
             return true;
-        case What::child:
+        case What::child: // another one after an attempt that failed
+            end(child_);
             child_ = std::move(process);
             return true;
         case What::executed:
-            child = std::move(process);
+            child = verified(std::move(process));
             return false;
         default:
-            if (process.pid() > 0) {
-                child_ = std::move(process);
-            }
             child = Unexpected{reply.error};
             return false;
         }
     }
+
+    /// Whoever got hold of the child on its way may have sent another process: it is to be the
+    /// caller's own child, and its number that of the descriptor. One that has ended and was waited
+    /// for is nobody's to be harmed.
+    [[nodiscard]] static auto verified(PidFd process) -> Result<PidFd> {
+        siginfo_t info{};
+        const long is_child = call(SYS_waitid, p_pidfd, process.fd().get(), &info,
+                                   WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
+        if (is_child < 0 && (is_child != -ECHILD || process.alive())) {
+            return broken("reply", "names a process that is no child of the caller");
+        }
+        const pid_t pid = number_of_pidfd(process.fd());
+        return pid > 0 ? PidFd{process.release(), pid} : std::move(process);
+    }
+
+    /// As this process's pid namespace numbers it; 0 if it can't be told. PIDFD_GET_INFO, Linux
+    /// 6.13; before, /proc/PID/fdinfo.
+    [[nodiscard]] static auto number_of_pidfd(BorrowedFd pidfd) noexcept -> pid_t {
+        PidfdInfo info;
+        info.mask = pidfd_info_pid;
+        if (call(SYS_ioctl, pidfd.get(), pidfd_get_info, &info) == 0 &&
+            (info.mask & pidfd_info_pid) != 0) {
+            return static_cast<pid_t>(info.pid);
+        }
+        const auto proc = open_proc();
+        const SmallPath path = SmallPath{"thread-self/fdinfo/"}.append(pidfd.get());
+        const OwnedFd file{proc ? static_cast<int>(open_at(proc->get(), path.c_str(), O_RDONLY))
+                                : -1};
+        std::array<char, 512> text{};
+        const long length = call_again(SYS_read, file.get(), text.data(), text.size());
+        const std::string_view all{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
+        const std::uint64_t number = number_in_status(all, "\nPid:\t", 10, 0);
+        return number > max_pid ? 0 : static_cast<pid_t>(number); // "-1" if it has ended
+    }
+
+    static constexpr std::uint64_t max_pid = 1U << 22U;
 
     /// It is not waited for yet, so that its number is its own.
     void know_joiner(pid_t pid) {
@@ -122,16 +157,20 @@ class LauncherTalk {
         }
     }
 
+    static void end(const PidFd& process) noexcept {
+        if (process.fd().ok()) {
+            (void)process.send_signal(SIGKILL);
+            (void)process.wait();
+        }
+    }
+
     /// Leaves no process. A joiner that died may have made a child that nobody knows yet.
     void end_all(bool untold) {
-        for (PidFd* const process : {&joiner_, &child_}) {
-            if (process->fd().ok()) {
-                (void)process->send_signal(SIGKILL);
-                (void)process->wait();
-            }
-        }
+        end(joiner_);
+        end(child_);
         if (untold) {
-            end_untold(other_end_);
+            launcher_.suspect();
+            end_untold(other_end_, process_children);
         }
     }
 

@@ -23,11 +23,10 @@
 
 namespace nsjoin::detail {
 
-/// The children of the calling thread, as far as the kernel shows them (CONFIG_PROC_CHILDREN), by
-/// their numbers in that /proc.
-[[nodiscard]] inline auto thread_children(BorrowedFd proc) -> std::vector<pid_t> {
-    std::vector<pid_t> children;
-    const OwnedFd file{static_cast<int>(open_at(proc.get(), "thread-self/children", O_RDONLY))};
+/// Adds the children that a thread's file in /proc names, as far as the kernel shows them
+/// (CONFIG_PROC_CHILDREN), by their numbers in that /proc.
+inline void add_children(BorrowedFd proc, const char* path, std::vector<pid_t>& children) {
+    const OwnedFd file{static_cast<int>(open_at(proc.get(), path, O_RDONLY))};
     std::string text;
     std::array<char, 4096> part{};
     long count = 0;
@@ -40,6 +39,31 @@ namespace nsjoin::detail {
         if (parse_number(take_until(rest, ' '), pid)) {
             children.push_back(pid);
         }
+    }
+}
+
+/// The children of the calling thread.
+[[nodiscard]] inline auto thread_children(BorrowedFd proc) -> std::vector<pid_t> {
+    std::vector<pid_t> children;
+    add_children(proc, "thread-self/children", children);
+    return children;
+}
+
+/// The children of all threads of this process.
+[[nodiscard]] inline auto process_children(BorrowedFd proc) -> std::vector<pid_t> {
+    std::vector<pid_t> children;
+    const long opened = open_at(proc.get(), "self/task", O_RDONLY | O_DIRECTORY);
+    DIR* const directory = opened < 0 ? nullptr : ::fdopendir(static_cast<int>(opened));
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a stream of its own
+    while (const dirent* entry = directory != nullptr ? ::readdir(directory) : nullptr) {
+        pid_t thread = 0;
+        if (parse_number(&entry->d_name[0], thread)) {
+            const SmallPath path = SmallPath{"self/task/"}.append(thread).append("/children");
+            add_children(proc, path.c_str(), children);
+        }
+    }
+    if (directory != nullptr) {
+        (void)::closedir(directory);
     }
     return children;
 }
@@ -71,16 +95,17 @@ inline auto end_own(const PidFd& process) noexcept -> bool {
     return process.wait(ends ? PidFd::forever : Duration::seconds(1)).has_value();
 }
 
-/// Ends the processes that a program, which has ended, made as children of the calling thread
-/// without telling of them. One that lives has the program's socket, one that has ended the mark of
-/// its birth. Any other is somebody else's, and stays as it is.
-inline void end_untold(ino_t socket) {
+/// Ends the processes that a program, which has ended, made as children of the calling thread, or
+/// of whichever `list` says, without telling of them. One that lives has the program's socket, one
+/// that has ended the mark of its birth. Any other is somebody else's, and stays as it is.
+inline void end_untold(ino_t socket,
+                       std::vector<pid_t> (*list)(BorrowedFd proc) = thread_children) {
     // In another /proc the numbers are others.
     const auto proc = open_own_proc(::getpid());
     // The kernel may skip one when its neighbour is waited for meanwhile.
     for (bool again = proc.has_value(); again;) {
         again = false;
-        for (const pid_t pid : thread_children(*proc)) {
+        for (const pid_t pid : list(*proc)) {
             const auto child = PidFd::open(pid);
             if (child && (has_birth_mark(*proc, pid, socket) || holds_socket(*proc, pid, socket))) {
                 again = end_own(*child) || again;
