@@ -636,6 +636,13 @@ static_assert(differs_at(plan().program().lends().joins(eight, target(1)), facts
                          joiner(clear_dumpable, setns_pidfd(eight), clone(make_child)),
                          child(set_groups, set_gid, set_uid, set_signals, execute)) == nowhere);
 
+// A launcher's joiner joins all of them by itself, time too, and the child runs on its memory.
+static_assert(
+    differs_at(plan().program().lends().childs_parent_is_callers().joins(eight, target(1)), facts(),
+               caller(none(check_plan), none(open_target), clear_dumpable, setns_pidfd(eight),
+                      clone3(make_child)),
+               child(set_groups, set_gid, set_uid, execute)) == nowhere);
+
 // A deadline: in a copy, which tells the caller through a pipe.
 static_assert(differs_at(plan().program().deadline(), facts(),
                          caller(none(check_plan), make_channel, clone3(make_child)),

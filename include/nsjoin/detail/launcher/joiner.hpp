@@ -44,7 +44,7 @@ class LauncherJoiner {
   private:
     /// Touches what will be used, while nobody waits.
     static void warm_up() noexcept {
-        constexpr std::size_t size = 128UL * 1024;
+        constexpr std::size_t size = 64UL * 1024;
         std::array<char, size> stack; // NOLINT(*-member-init)
         std::memset(stack.data(), 1, size);
         void* const heap = std::calloc(1, size / 4); // NOLINT(*-malloc)
