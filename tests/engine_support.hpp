@@ -150,12 +150,17 @@ inline constexpr nsjoin::detail::Possible only_joining = nsjoin::detail::possibl
 /// every plan that such a type could say.
 inline auto runs_as_joining(const nsjoin::Plan& plan) -> bool {
     static const bool wanted = ::getenv("NSJOIN_TEST_STEPS") != nullptr; // NOLINT(*-mt-unsafe)
+    using From = nsjoin::JoinSource::From;
+    const nsjoin::JoinSource& user = plan.parts().source(nsjoin::Kind::user);
+    const bool apart =
+        user.from != From::nowhere &&
+        (user.from != From::target || user.fd != plan.parts().source(nsjoin::Kind::pid).fd);
     nsjoin::Draft rest = plan.parts();
     const bool has_time = rest.joined().contains(nsjoin::Kind::time);
     rest.joins = {};
     rest.credentials.reset();
     rest.keep_ids = rest.keep_capabilities = rest.new_session = false;
-    return wanted && !has_time && rest == nsjoin::Draft{};
+    return wanted && !has_time && !apart && rest == nsjoin::Draft{};
 }
 
 /// join_and_clone() by what this run of the tests is for.

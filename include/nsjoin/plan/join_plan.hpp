@@ -26,6 +26,7 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
     said_parent = 1U << 9U,
     said_maps = 1U << 10U,
     said_offsets = 1U << 11U,
+    said_apart = 1U << 12U, ///< user and pid namespaces are joined, by calls of their own
 };
 
 /// What the plans can have that a function is compiled for, so that it leaves out the rest. Its
@@ -59,7 +60,8 @@ struct Possible {
         Step::set_groups | Step::set_gid | Step::set_uid | Step::verify_ids);
     add(own_files, Step::open_proc);
     // For these the joiner has memory of its own.
-    const bool exposed = says(said_cgroup) || joined.contains(Kind::user);
+    const bool seen = says(said_apart) || !created.empty(); // may be, by the user namespace's
+    const bool exposed = says(said_cgroup) || (joined.contains(Kind::user) && seen);
     add(own_files || joined.contains(Kind::time) || says(said_deadline) || exposed,
         Step::await_maps | Step::pin_caller);
     add(says(said_maps), Step::write_uid_map | Step::write_setgroups | Step::write_gid_map);
@@ -326,7 +328,8 @@ class [[nodiscard]] JoinPlan {
         static_assert((Created & bits) == 0,
                       "nsjoin: the plan joins a kind and creates it: a process is in one namespace "
                       "of each kind");
-        return next<Joined | bits, Created, Said>(change);
+        constexpr bool apart = Ks::set.contains(Kind::user) != Ks::set.contains(Kind::pid);
+        return next<Joined | bits, Created, Said | (apart ? detail::said_apart : 0U)>(change);
     }
 
     template <unsigned What, typename Change>
