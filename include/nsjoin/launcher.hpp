@@ -137,13 +137,14 @@ class [[nodiscard]] Launcher {
 
         (void)::fstat(pair->second.get(), &about);
         pair->second.reset();
-        auto connection = std::make_shared<detail::LauncherConnection>(
-            *std::move(process), std::move(pair->first), about.st_ino);
         const Duration limit =
             options.deadline.count() > 0 ? options.deadline : Duration::nanoseconds(-1);
-        const Result<void> ready = detail::await_hello(connection->process(), connection->socket(),
-                                                       options.program, limit);
-        if (!ready) {
+        auto wanted = detail::await_hello(*process, pair->first, options.program, limit);
+        const Result<void> ready = wanted ? Result<void>{} : Unexpected{wanted.error()};
+        auto connection = std::make_shared<detail::LauncherConnection>(
+            *std::move(process), std::move(pair->first), ready ? *std::move(wanted) : OwnedFd{},
+            about.st_ino);
+        if (!ready) { // the process ends with the connection
             return Unexpected{ready.error()};
         }
         return connection;

@@ -21,7 +21,8 @@ namespace nsjoin::detail {
 /// The variable that tells a program that it is a launcher, and on which socket.
 inline constexpr const char* launcher_variable = "_NSJOIN_LAUNCHER";
 
-/// What a launcher says when it is ready.
+/// What a launcher says when it is ready; with it comes the counter by which it is asked for
+/// another joiner.
 struct LauncherHello {
     std::uint32_t magic = 0x4c4a534e;
     std::uint32_t version = 1;

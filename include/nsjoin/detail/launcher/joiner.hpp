@@ -20,9 +20,8 @@ namespace nsjoin::detail {
 /// process runs on its memory, which is nobody else's, and which it never uses again.
 class LauncherJoiner {
   public:
-    LauncherJoiner(OwnedFd socket, OwnedFd taken, std::uint64_t word,
-                   const LauncherState& own) noexcept
-        : socket_{std::move(socket)}, taken_{std::move(taken)}, word_{word}, own_{own} {}
+    LauncherJoiner(OwnedFd socket, const LauncherState& own) noexcept
+        : socket_{std::move(socket)}, own_{own} {}
 
     [[noreturn]] void run() noexcept {
         (void)call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -62,10 +61,8 @@ class LauncherJoiner {
             exit_now(0);
         }
         channel_ = *std::move(channel);
-        (void)call_again(SYS_write, taken_.get(), &word_, sizeof word_);
         (void)call(SYS_prctl, PR_SET_PDEATHSIG, 0UL, 0, 0, 0);
         socket_.reset();
-        taken_.reset();
         LauncherReply reply;
         reply.what = LauncherReply::What::taken;
         if (!say(reply, {})) {
@@ -156,8 +153,6 @@ class LauncherJoiner {
     }
 
     OwnedFd socket_;
-    OwnedFd taken_;
-    std::uint64_t word_;
     LauncherState own_;
     OwnedFd channel_;
     pid_t own_pid_ = ::getpid(); ///< of this process, also in its child

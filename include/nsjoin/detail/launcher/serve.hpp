@@ -22,7 +22,8 @@ class LauncherProcess {
     [[noreturn]] void run() noexcept {
         settle();
         LauncherHello hello;
-        if (send_record(socket_, &hello, sizeof hello, {}) != sizeof hello) {
+        const BorrowedFd wanted = wanted_;
+        if (send_record(socket_, &hello, sizeof hello, {&wanted, 1}) != sizeof hello) {
             exit_now(1);
         }
         for (;;) {
@@ -49,8 +50,8 @@ class LauncherProcess {
             (void)call_again(SYS_dup3, nothing.get(), number, O_CLOEXEC);
         }
         owner_.reset(static_cast<int>(call(SYS_pidfd_open, ::getppid(), 0U)));
-        taken_.reset(static_cast<int>(call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
-        if (!owner_.ok() || !taken_.ok()) {
+        wanted_.reset(static_cast<int>(call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
+        if (!owner_.ok() || !wanted_.ok()) {
             exit_now(1);
         }
         (void)call(SYS_chdir, "/");
@@ -87,10 +88,11 @@ class LauncherProcess {
         }
         if (pid == 0) {
             owner_.reset();
+            wanted_.reset();
             for (OwnedFd& other : spares_) {
                 other.reset();
             }
-            LauncherJoiner{std::move(socket_), std::move(taken_), taken_word(slot), own_}.run();
+            LauncherJoiner{std::move(socket_), own_}.run();
         }
         if (pid < 0) {
             return pid;
@@ -102,18 +104,13 @@ class LauncherProcess {
         return 0;
     }
 
-    /// What a joiner adds to the counter when it has a request: a byte a slot.
-    [[nodiscard]] static constexpr auto taken_word(std::size_t slot) noexcept -> std::uint64_t {
-        return std::uint64_t{1} << (8 * slot);
-    }
-
-    /// Until a spare is taken or has ended; ends with the caller, and where nobody can ask any
-    /// more.
+    /// Until a spare has ended, or a caller says that nobody takes its request: all of them may be
+    /// held up. Ends with the caller, and where nobody can ask any more.
     void await_work(int refused) noexcept {
         const bool none = refused != 0;
         std::array<pollfd, 3 + spare_count> entries{
             pollfd{socket_.get(), static_cast<short>(POLLRDHUP | (none ? POLLIN : 0)), 0},
-            pollfd{owner_.get(), POLLIN, 0}, pollfd{taken_.get(), POLLIN, 0}};
+            pollfd{owner_.get(), POLLIN, 0}, pollfd{wanted_.get(), POLLIN, 0}};
         for (std::size_t slot = 0; slot < spare_count; ++slot) {
             entries[3 + slot] = {spares_[slot].get(), POLLIN, 0};
         }
@@ -123,27 +120,19 @@ class LauncherProcess {
             (entries[0].revents & (POLLRDHUP | POLLHUP)) != 0) {
             end();
         }
-        std::uint64_t words = 0;
-        (void)call_again(SYS_read, taken_.get(), &words, sizeof words);
+        std::uint64_t times = 0;
+        const bool wanted = entries[2].revents != 0;
+        if (wanted) {
+            (void)call_again(SYS_read, wanted_.get(), &times, sizeof times);
+        }
         for (std::size_t slot = 0; slot < spare_count; ++slot) {
-            if ((words & (taken_word(slot) * 0xFF)) != 0) {
-                let_work(spares_[slot]);
-            }
-            if ((words & (taken_word(slot) * 0xFF)) != 0 || entries[3 + slot].revents != 0) {
-                spares_[slot].reset();
+            if (wanted || entries[3 + slot].revents != 0) {
+                spares_[slot].reset(); // one that waits after all goes on with that
             }
         }
         if (none && (entries[0].revents & POLLIN) != 0) {
             refuse(make_spares());
         }
-    }
-
-    /// As long as another one waits, the one at work has the processor to itself for a moment.
-    void let_work(BorrowedFd joiner) const noexcept {
-        constexpr timespec moment{0, 1'000'000};
-        std::array<pollfd, 2> entries{pollfd{joiner.get(), POLLIN, 0},
-                                      pollfd{taken_.get(), POLLIN, 0}};
-        (void)call_again(SYS_ppoll, entries.data(), entries.size(), &moment, nullptr, 0UL);
     }
 
     /// Tells somebody who asks that there is no process to do it.
@@ -168,7 +157,7 @@ class LauncherProcess {
 
     OwnedFd socket_;
     OwnedFd owner_;
-    OwnedFd taken_; ///< which spares have a request, an eventfd(2)
+    OwnedFd wanted_; ///< the caller wants another joiner: an eventfd(2)
     std::array<OwnedFd, spare_count> spares_;
     LauncherState own_;
     BirthMark mark_; ///< by which a joiner is known that nobody was told of

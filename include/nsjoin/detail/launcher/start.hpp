@@ -37,9 +37,10 @@ inline constexpr int launcher_socket = 3;
 class LauncherConnection {
   public:
     /// `other_end` is the inode of the launcher's end of the socket.
-    LauncherConnection(PidFd process, OwnedFd socket, ino_t other_end) noexcept
+    LauncherConnection(PidFd process, OwnedFd socket, OwnedFd wanted, ino_t other_end) noexcept
         : process_{std::move(process)},
           socket_{std::move(socket)},
+          wanted_{std::move(wanted)},
           other_end_{other_end},
           owner_{::getpid()},
           session_{::getsid(0)} {}
@@ -112,6 +113,12 @@ class LauncherConnection {
         ending_.push_back(std::move(joiner));
     }
 
+    /// Nobody takes a request: all joiners may be at work, or held up.
+    void want_joiner() const noexcept {
+        const std::uint64_t one = 1;
+        (void)call(SYS_write, wanted_.get(), &one, sizeof one);
+    }
+
     /// A joiner was killed: it may have made a child that nobody was told of.
     void suspect() noexcept { killed_ = true; }
 
@@ -138,6 +145,7 @@ class LauncherConnection {
 
     PidFd process_;
     OwnedFd socket_;
+    OwnedFd wanted_;
     ino_t other_end_;
     pid_t owner_;
     pid_t session_;
@@ -147,32 +155,33 @@ class LauncherConnection {
     std::vector<PidFd> ending_;
 };
 
-/// Waits for a launcher's first word.
+/// Waits for a launcher's first word, and takes what comes with it.
 [[nodiscard]] inline auto await_hello(const PidFd& process, BorrowedFd socket,
                                       const std::string& program, Duration limit) noexcept
-    -> Result<void> {
+    -> Result<OwnedFd> {
     const Deadline deadline{limit};
-    for (;;) {
+    for (long ready = 0; ready <= 0;) {
         std::array<pollfd, 2> entries{pollfd{socket.get(), POLLIN, 0},
                                       pollfd{process.fd().get(), POLLIN, 0}};
         const PollTimeout left{deadline.left()};
-        const long ready =
-            call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
+        ready = call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
         if (ready == 0) {
             return fail(Step::start_program, Reason::deadline_passed, program);
         }
         if (ready < 0 && ready != -EINTR) {
             return fail(Step::start_program, static_cast<int>(-ready), program);
         }
-        if (ready > 0) {
-            break;
-        }
     }
     LauncherHello hello{0, 0};
-    const long size = call_again(SYS_recvfrom, socket.get(), &hello, sizeof hello, MSG_DONTWAIT,
-                                 nullptr, nullptr);
-    if (size == sizeof hello && hello == LauncherHello{}) {
-        return {};
+    DescriptorMessage message{&hello, sizeof hello};
+    const long size =
+        call_again(SYS_recvmsg, socket.get(), message.header(), MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    OwnedFd wanted;
+    if (size > 0) {
+        (void)message.take({&wanted, 1});
+    }
+    if (size == sizeof hello && hello == LauncherHello{} && wanted.ok()) {
+        return wanted;
     }
     return size > 0
                ? fail(Step::start_program, Reason::bad_message, "a launcher of another version")

@@ -46,14 +46,21 @@ class LauncherTalk {
     /// How long it may take until somebody is at work, and what a joiner has beyond its deadline.
     static constexpr Duration patience = Duration::seconds(10);
     static constexpr Duration grace = Duration::seconds(1);
+    /// After which another joiner is asked for.
+    static constexpr Duration moment = Duration::nanoseconds(20'000'000);
 
     /// Whether there is more to wait for.
     [[nodiscard]] auto step(Result<PidFd>& child) -> bool {
         std::array<pollfd, 2> entries{pollfd{channel_.get(), POLLIN, 0},
                                       pollfd{joiner_.fd().get(), POLLIN, 0}};
-        const PollTimeout left{soonest(deadline_.left(), taken_ ? forever : taking_.left())};
+        const Duration end = soonest(deadline_.left(), taken_ ? forever : taking_.left());
+        const PollTimeout left{taken_ ? end : soonest(end, moment)};
         const long ready =
             call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
+        if (ready == 0 && !taken_ && end.count() > moment.count()) {
+            launcher_.want_joiner();
+            return true;
+        }
         if (ready == 0) {
             child = taken_ ? fail(Step::report, Reason::deadline_passed)
                            : fail(Step::start_program, Reason::deadline_passed, "the launcher");
