@@ -408,6 +408,71 @@ TEST_CASE("a launcher's caller may ignore SIGCHLD, or reap every child in a hand
     }
 }
 
+TEST_CASE("a launcher that is stopped is given up at the deadline, and another one started") {
+    CHECK(support::run_in_child([] {
+              const support::NothingLeft nothing_left;
+              {
+                  auto launcher = Launcher::start();
+                  CHILD_CHECK(launcher);
+                  const pid_t first = launcher->pid();
+                  const auto plan = nsjoin::JoinPlan{}.deadline(std::chrono::milliseconds{500});
+                  CHILD_CHECK(::kill(first, SIGSTOP) == 0);
+                  int served = 0; // by the joiners that wait already
+                  auto child = launcher->exec(plan, run_true);
+                  for (; child && served < 10; ++served) {
+                      CHILD_CHECK(ends_well(std::move(child)));
+                      child = launcher->exec(plan, run_true);
+                  }
+                  CHILD_CHECK(served <= 2);
+                  CHILD_CHECK(child.error().reason == Reason::deadline_passed);
+                  CHILD_CHECK(ends_well(launcher->exec(plan, run_true)));
+                  CHILD_CHECK(launcher->pid() != first);
+              }
+              CHILD_CHECK(nothing_left.holds());
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a launcher without processes or descriptors to spare says so, and works again") {
+    struct Lack {
+        int resource;
+        rlim_t value;
+        int code;
+    };
+
+    for (const Lack lack : {Lack{RLIMIT_NPROC, 1, EAGAIN}, Lack{RLIMIT_NOFILE, 5, EMFILE}}) {
+        CHECK(support::as_user(1234, [lack] {
+                  const support::NothingLeft nothing_left;
+                  {
+                      auto launcher = Launcher::start();
+                      CHILD_CHECK(launcher);
+                      CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+                      const pid_t pid = launcher->pid();
+                      const rlimit few{lack.value, 1000};
+                      const rlimit enough{1000, 1000};
+                      const auto limit = [&](const rlimit& value) {
+                          return ::syscall(SYS_prlimit64, pid, lack.resource, &value, nullptr) == 0;
+                      };
+                      CHILD_CHECK(limit(few));
+                      int served = 0; // by the joiners that wait already
+                      auto child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+                      for (; child && served < 10; ++served) {
+                          CHILD_CHECK(ends_well(std::move(child)));
+                          child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+                      }
+                      CHILD_CHECK(served <= 3);
+                      CHILD_CHECK(child.error().code == lack.code);
+                      CHILD_CHECK(limit(enough));
+                      // A joiner that was made meanwhile still has the limit.
+                      end(launcher->exec(nsjoin::JoinPlan{}, run_true));
+                      end(launcher->exec(nsjoin::JoinPlan{}, run_true));
+                      CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+                  }
+                  return 0;
+              }) == 0);
+    }
+}
+
 TEST_CASE("a launcher outlives the thread that started it") {
     const support::NothingLeft nothing_left;
     std::unique_ptr<Launcher> launcher;
@@ -562,9 +627,11 @@ TEST_CASE("a launcher is small, and stays as it is over many starts") {
                   CHILD_CHECK(start(100));
                   const auto expected = counts();
                   const long before = memory_of(launcher->pid());
-                  CHILD_CHECK(start(1000));
+                  const char* const set = ::getenv("NSJOIN_TEST_STARTS"); // NOLINT(*-mt-unsafe)
+                  const int many = set == nullptr ? 1000 : std::atoi(set);
+                  CHILD_CHECK(start(many));
                   const long after = memory_of(launcher->pid());
-                  std::printf("a launcher's memory: %ld kB, after 1000 starts %ld kB\n", before,
+                  std::printf("a launcher's memory: %ld kB, after %d starts %ld kB\n", before, many,
                               after);
                   CHILD_CHECK(before > 0);
                   CHILD_CHECK(after <= 3072);

@@ -199,7 +199,9 @@ class [[nodiscard]] Launcher {
         done = send_all(pair->first, state, plan, command);
         detail::LauncherTalk talk{std::move(pair->first), about.st_ino, to, plan.deadline};
         auto child = talk.run();
-        return done || child ? std::move(child) : Result<PidFd>{Unexpected{done.error()}};
+        // Whoever closed the channel before all was sent may have said why.
+        const bool told = child || child.error().reason != Reason::process_died;
+        return done || told ? std::move(child) : Result<PidFd>{Unexpected{done.error()}};
     }
 
     [[nodiscard]] static auto send_all(BorrowedFd channel, const detail::CallerState& state,

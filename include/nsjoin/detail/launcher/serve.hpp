@@ -49,6 +49,7 @@ class LauncherProcess {
             const OwnedFd nothing{static_cast<int>(call(SYS_epoll_create1, O_CLOEXEC))};
             (void)call_again(SYS_dup3, nothing.get(), number, O_CLOEXEC);
         }
+        keep_reserve();
         owner_.reset(static_cast<int>(call(SYS_pidfd_open, ::getppid(), 0U)));
         wanted_.reset(static_cast<int>(call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
         if (!owner_.ok() || !wanted_.ok()) {
@@ -87,6 +88,7 @@ class LauncherProcess {
             pid = clone_process(args);
         }
         if (pid == 0) {
+            reserve_.reset();
             owner_.reset();
             wanted_.reset();
             for (OwnedFd& other : spares_) {
@@ -140,12 +142,18 @@ class LauncherProcess {
         if (code == 0) {
             return;
         }
-        const Result<OwnedFd> channel = receive_descriptor(socket_);
-        if (channel) {
+        reserve_.reset();
+        if (const Result<OwnedFd> channel = receive_descriptor(socket_); channel) {
             LauncherReply reply;
             reply.error = fail(Step::make_joiner, code).error();
             (void)send_record(*channel, &reply, sizeof reply, {});
         }
+        keep_reserve();
+    }
+
+    /// A number for the channel of a caller who is to hear that there are no more.
+    void keep_reserve() noexcept {
+        reserve_.reset(static_cast<int>(call(SYS_epoll_create1, O_CLOEXEC)));
     }
 
     [[noreturn]] void end() noexcept {
@@ -156,6 +164,7 @@ class LauncherProcess {
     }
 
     OwnedFd socket_;
+    OwnedFd reserve_;
     OwnedFd owner_;
     OwnedFd wanted_; ///< the caller wants another joiner: an eventfd(2)
     std::array<OwnedFd, spare_count> spares_;

@@ -79,7 +79,7 @@ class LauncherConnection {
 
     /// Whether what it starts is this process's child, and in its session.
     [[nodiscard]] auto serves_this_process() const noexcept -> bool {
-        return owner_ == ::getpid() && session_ == ::getsid(0) && process_.alive();
+        return !given_up_ && owner_ == ::getpid() && session_ == ::getsid(0) && process_.alive();
     }
 
     /// One of those that waited.
@@ -123,7 +123,10 @@ class LauncherConnection {
     void suspect() noexcept { killed_ = true; }
 
     /// It does not answer: the next call is to find another one.
-    void give_up() const noexcept { (void)process_.send_signal(SIGKILL); }
+    void give_up() noexcept {
+        given_up_ = true;
+        (void)process_.send_signal(SIGKILL);
+    }
 
   private:
     /// What the launcher has said meanwhile.
@@ -149,6 +152,7 @@ class LauncherConnection {
     ino_t other_end_;
     pid_t owner_;
     pid_t session_;
+    std::atomic<bool> given_up_{false};
     std::atomic<bool> killed_{false};
     std::mutex mutex_;
     std::vector<PidFd> joiners_; ///< that wait, or ended so

@@ -86,8 +86,14 @@ class LauncherTalk {
     [[nodiscard]] auto take(Result<PidFd>& child, bool ended) -> bool {
         LauncherReply reply;
         DescriptorMessage message{&reply, sizeof reply};
-        const long size = call_again(SYS_recvmsg, channel_.get(), message.header(),
-                                     MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        const auto receive = [&] {
+            return call_again(SYS_recvmsg, channel_.get(), message.header(),
+                              MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        };
+        long size = receive();
+        if (size == -ECONNRESET) { // the other end was closed with a request unread
+            size = receive();      // what it said before is there still
+        }
         OwnedFd descriptor;
         if (size > 0) {
             (void)message.take({&descriptor, 1});
