@@ -440,7 +440,7 @@ TEST_CASE("a launcher without processes or descriptors to spare says so, and wor
         int code;
     };
 
-    for (const Lack lack : {Lack{RLIMIT_NPROC, 1, EAGAIN}, Lack{RLIMIT_NOFILE, 5, EMFILE}}) {
+    for (const Lack lack : {Lack{RLIMIT_NPROC, 1, EAGAIN}, Lack{RLIMIT_NOFILE, 6, EMFILE}}) {
         CHECK(support::as_user(1234, [lack] {
                   const support::NothingLeft nothing_left;
                   {
@@ -636,10 +636,10 @@ TEST_CASE("a launcher is small, and stays as it is over many starts") {
                   CHILD_CHECK(before > 0);
                   CHILD_CHECK(after <= 3072);
                   CHILD_CHECK(after <= before + 100);
-                  // The last joiner has ended, and is waited for at the next call.
+                  // Ten joiners at most, and those that end and are waited for at the next call.
+                  const auto now = counts();
                   for (std::size_t i = 0; i < expected.size(); ++i) {
-                      const std::size_t count = counts()[i];
-                      CHILD_CHECK(count <= expected[i] + 3);
+                      CHILD_CHECK(now[i] <= expected[i] + 12);
                   }
               }
               CHILD_CHECK(nothing_left.holds());

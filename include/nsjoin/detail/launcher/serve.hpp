@@ -27,14 +27,16 @@ class LauncherProcess {
             exit_now(1);
         }
         for (;;) {
-            const int refused = make_spares();
+            const int refused = make_joiners();
             await_work(refused);
         }
     }
 
   private:
-    /// How many wait: one that is taken is made up for while the next is at work.
-    static constexpr std::size_t spare_count = 2;
+    /// How many joiners there are, waiting or at work: one that is taken is made up for when it
+    /// ends, so that the next finds the other. Where they are held up, there are more.
+    static constexpr std::size_t fewest = 2;
+    static constexpr std::size_t most = 10;
 
     /// Keeps nothing of what it inherited: no descriptor, directory, terminal's signal or core.
     void settle() noexcept {
@@ -62,22 +64,25 @@ class LauncherProcess {
         read_limits(own_.limits);
     }
 
-    /// Why there is no spare at all, or 0.
-    [[nodiscard]] auto make_spares() noexcept -> int {
-        bool there = false;
-        int refused = 0;
-        for (std::size_t slot = 0; slot < spare_count; ++slot) {
-            if (!spares_[slot].ok()) {
-                const long failed = make_spare(slot);
-                refused = failed < 0 ? static_cast<int>(-failed) : refused;
-            }
-            there = there || spares_[slot].ok();
+    /// Why there is none at all, or 0.
+    [[nodiscard]] auto make_joiners() noexcept -> int {
+        std::size_t there = 0;
+        for (const OwnedFd& joiner : joiners_) {
+            there += joiner.ok() ? 1U : 0U;
         }
-        return there ? 0 : refused;
+        int refused = 0;
+        for (OwnedFd& slot : joiners_) {
+            if (there < enough_ && !slot.ok() && refused == 0) {
+                const long failed = make_joiner(slot);
+                refused = failed < 0 ? static_cast<int>(-failed) : 0;
+                there += failed < 0 ? 0U : 1U;
+            }
+        }
+        return there != 0 ? 0 : refused;
     }
 
     /// A copy of this process, and as its child the caller's own.
-    [[nodiscard]] auto make_spare(std::size_t slot) noexcept -> long {
+    [[nodiscard]] auto make_joiner(OwnedFd& slot) noexcept -> long {
         int pidfd = -1;
         CloneArgs args;
         args.flags = clone_parent;
@@ -91,7 +96,7 @@ class LauncherProcess {
             reserve_.reset();
             owner_.reset();
             wanted_.reset();
-            for (OwnedFd& other : spares_) {
+            for (OwnedFd& other : joiners_) {
                 other.reset();
             }
             LauncherJoiner{std::move(socket_), own_}.run();
@@ -99,41 +104,45 @@ class LauncherProcess {
         if (pid < 0) {
             return pid;
         }
-        spares_[slot].reset(pidfd);
+        slot.reset(pidfd);
         LauncherSpare spare{static_cast<pid_t>(pid)};
-        const BorrowedFd told = spares_[slot];
+        const BorrowedFd told = slot;
         (void)send_record(socket_, &spare, sizeof spare, {&told, 1});
         return 0;
     }
 
-    /// Until a spare has ended, or a caller says that nobody takes its request: all of them may be
-    /// held up. Ends with the caller, and where nobody can ask any more.
+    /// Until a joiner has ended, or a caller says that nobody takes its request. Ends with the
+    /// caller, and where nobody can ask any more.
     void await_work(int refused) noexcept {
         const bool none = refused != 0;
-        std::array<pollfd, 3 + spare_count> entries{
+        std::array<pollfd, 3 + most> entries{
             pollfd{socket_.get(), static_cast<short>(POLLRDHUP | (none ? POLLIN : 0)), 0},
             pollfd{owner_.get(), POLLIN, 0}, pollfd{wanted_.get(), POLLIN, 0}};
-        for (std::size_t slot = 0; slot < spare_count; ++slot) {
-            entries[3 + slot] = {spares_[slot].get(), POLLIN, 0};
+        std::size_t count = 3; // more than RLIMIT_NOFILE are refused, used or not
+        for (const OwnedFd& joiner : joiners_) {
+            if (joiner.ok()) {
+                entries[count++] = {joiner.get(), POLLIN, 0};
+            }
         }
-        const long ready =
-            call_again(SYS_ppoll, entries.data(), entries.size(), nullptr, nullptr, 0UL);
+        const long ready = call_again(SYS_ppoll, entries.data(), count, nullptr, nullptr, 0UL);
         if (ready < 0 || entries[1].revents != 0 ||
             (entries[0].revents & (POLLRDHUP | POLLHUP)) != 0) {
             end();
         }
-        std::uint64_t times = 0;
-        const bool wanted = entries[2].revents != 0;
-        if (wanted) {
+        if (entries[2].revents != 0) {
+            std::uint64_t times = 0;
             (void)call_again(SYS_read, wanted_.get(), &times, sizeof times);
+            enough_ = enough_ < most ? enough_ + 1 : most;
         }
-        for (std::size_t slot = 0; slot < spare_count; ++slot) {
-            if (wanted || entries[3 + slot].revents != 0) {
-                spares_[slot].reset(); // one that waits after all goes on with that
+        for (const pollfd& entry : std::span{entries}.subspan(3, count - 3)) {
+            for (OwnedFd& joiner : joiners_) {
+                if (entry.revents != 0 && joiner.get() == entry.fd) {
+                    joiner.reset();
+                }
             }
         }
         if (none && (entries[0].revents & POLLIN) != 0) {
-            refuse(make_spares());
+            refuse(make_joiners());
         }
     }
 
@@ -157,8 +166,8 @@ class LauncherProcess {
     }
 
     [[noreturn]] void end() noexcept {
-        for (const OwnedFd& spare : spares_) {
-            (void)call(SYS_pidfd_send_signal, spare.get(), SIGKILL, nullptr, 0U);
+        for (const OwnedFd& joiner : joiners_) {
+            (void)call(SYS_pidfd_send_signal, joiner.get(), SIGKILL, nullptr, 0U);
         }
         exit_now(0);
     }
@@ -167,7 +176,8 @@ class LauncherProcess {
     OwnedFd reserve_;
     OwnedFd owner_;
     OwnedFd wanted_; ///< the caller wants another joiner: an eventfd(2)
-    std::array<OwnedFd, spare_count> spares_;
+    std::array<OwnedFd, most> joiners_;
+    std::size_t enough_ = fewest;
     LauncherState own_;
     BirthMark mark_; ///< by which a joiner is known that nobody was told of
 };
