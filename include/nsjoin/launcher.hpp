@@ -50,16 +50,18 @@ struct LauncherOptions {
 /// exec() holds those rights.
 ///
 /// The process that joins in between is the caller's child too, for the kernel lets nobody else
-/// make one: a SIGCHLD of its end reaches the caller, and the launcher's own end another. exec()
-/// takes their statuses; a wait(2) for all children, in another thread, may see them.
+/// make one: a SIGCHLD of its end reaches the caller, and the launcher's own end another. Its
+/// status is taken by the next call at the latest; a wait(2) for all children, in another thread,
+/// may see it. Two such processes wait for calls, and up to ten are there where some are held up.
 ///
 /// Any thread may call; calls do not wait for each other. A copy of the process (fork(2)), and one
-/// that has made itself a new session, start a launcher of their own at their first call.
+/// that has made itself a new session, start a launcher of their own at their first call. A death
+/// signal of the plan comes when the thread ends that started the launcher.
 class [[nodiscard]] Launcher {
   public:
-    /// Starts it. posix_spawn(3). Allocates. Errors: those of a program's start; process_died if
-    /// the program ended without a word, and deadline_passed if it ran on: it has no
-    /// NSJOIN_LAUNCHER().
+    /// Starts it, as join_and_exec() starts a program. Allocates. Errors: those of that;
+    /// process_died if the program ended without a word, and deadline_passed if it ran on: it has
+    /// no NSJOIN_LAUNCHER().
     [[nodiscard]] static auto start(LauncherOptions options = {}) -> Result<Launcher> {
         auto connection = connect(options);
         if (!connection) {

@@ -86,6 +86,7 @@ class LauncherConnection {
     [[nodiscard]] auto take_joiner(pid_t pid) -> PidFd {
         const std::lock_guard lock{mutex_};
         hear_of_joiners();
+        reap(joiners_); // of one that was faster than the word of it, this is another pidfd
         for (PidFd& joiner : joiners_) {
             if (joiner.pid() == pid) {
                 PidFd found = std::move(joiner);
@@ -101,15 +102,7 @@ class LauncherConnection {
     /// at the latest, so that nobody waits for memory to be taken apart.
     void leave(PidFd joiner) {
         const std::lock_guard lock{mutex_};
-        std::size_t kept = 0;
-        for (PidFd& each : ending_) {
-            if (each.alive()) {
-                ending_[kept++] = std::move(each);
-            } else {
-                (void)each.wait();
-            }
-        }
-        ending_.erase(ending_.begin() + static_cast<std::ptrdiff_t>(kept), ending_.end());
+        reap(ending_);
         ending_.push_back(std::move(joiner));
     }
 
@@ -129,6 +122,20 @@ class LauncherConnection {
     }
 
   private:
+    /// Takes the statuses of those that have ended, and forgets them.
+    static void reap(std::vector<PidFd>& list) {
+        std::size_t kept = 0;
+        for (PidFd& each : list) {
+            siginfo_t info{};
+            const long own = call(SYS_waitid, p_pidfd, each.fd().get(), &info,
+                                  WEXITED | WNOHANG | wait_all, nullptr);
+            if (own == 0 && info.si_signo == 0) { // it has not ended
+                list[kept++] = std::move(each);
+            }
+        }
+        list.erase(list.begin() + static_cast<std::ptrdiff_t>(kept), list.end());
+    }
+
     /// What the launcher has said meanwhile.
     void hear_of_joiners() {
         for (;;) {

@@ -129,10 +129,7 @@ class LauncherTalk {
     /// caller's own child, and its number that of the descriptor. One that has ended and was waited
     /// for is nobody's to be harmed.
     [[nodiscard]] static auto verified(PidFd process) -> Result<PidFd> {
-        siginfo_t info{};
-        const long is_child = call(SYS_waitid, p_pidfd, process.fd().get(), &info,
-                                   WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
-        if (is_child < 0 && (is_child != -ECHILD || process.alive())) {
+        if (!is_child(process) && process.alive()) {
             return broken("reply", "names a process that is no child of the caller");
         }
         const pid_t pid = number_of_pidfd(process.fd());
@@ -171,10 +168,17 @@ class LauncherTalk {
     }
 
     static void end(const PidFd& process) noexcept {
-        if (process.fd().ok()) {
+        if (is_child(process)) { // of another, nobody could tell when it ends
             (void)process.send_signal(SIGKILL);
             (void)process.wait();
         }
+    }
+
+    /// Whether it is a child of the caller's that nobody has waited for. waitid(2).
+    [[nodiscard]] static auto is_child(const PidFd& process) noexcept -> bool {
+        siginfo_t info{};
+        return call(SYS_waitid, p_pidfd, process.fd().get(), &info,
+                    WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr) == 0;
     }
 
     /// Leaves no process. A joiner that died may have made a child that nobody knows yet.
