@@ -193,7 +193,9 @@ void take_ids(Inside& inside) {
     if (inside.follow_gid.ok()) {
         inside.ids.gid = examples::effective_id(inside.follow_gid, "Gid");
     }
-    if (const auto done = nsjoin::become(inside.ids, inside.proc); !done) {
+    // nsenter leaves them as they are.
+    constexpr auto keep = nsjoin::KeepCapabilities::yes;
+    if (const auto done = nsjoin::become(inside.ids, inside.proc, keep); !done) {
         die(done.error());
     }
 }

@@ -503,6 +503,10 @@ auto capabilities_there() -> std::uint64_t {
     return all;
 }
 
+auto has_some_left() -> int {
+    return capabilities_there() != 0 ? 1 : 0;
+}
+
 /// What the child of the plan says, as its exit code.
 template <typename Plan, typename Ask>
 auto in_child_of(const Plan& plan, const Ask& ask) -> int {
@@ -522,9 +526,7 @@ auto in_child_of(const Plan& plan, const Ask& ask) -> int {
 
 TEST_CASE("who becomes another user has no capability, whatever securebits were inherited") {
     const auto other_user = nsjoin::JoinPlan{}.as({.uid = 1000, .gid = 1000});
-    const auto has_some = [] {
-        return capabilities_there() != 0 ? 1 : 0;
-    };
+    const auto has_some = has_some_left;
     const std::array<std::pair<int, unsigned long>, 2> ways{
         {{PR_SET_SECUREBITS, 1UL << 2U /* SECBIT_NO_SETUID_FIXUP */}, {PR_SET_KEEPCAPS, 1UL}}};
     for (const auto& [option, value] : ways) {
@@ -533,6 +535,11 @@ TEST_CASE("who becomes another user has no capability, whatever securebits were 
                   CHILD_CHECK(in_child_of(other_user, has_some) == 0);
                   CHILD_CHECK(in_child_of(other_user.keep_capabilities(), has_some) == 1);
                   CHILD_CHECK(in_child_of(nsjoin::JoinPlan{}, has_some) == 1);
+                  CHILD_CHECK(support::run_in_child([] {
+                                  CHILD_CHECK(nsjoin::become({.uid = 1000, .gid = 1000}, {},
+                                                             nsjoin::KeepCapabilities::yes));
+                                  return has_some_left();
+                              }) == 1);
                   CHILD_CHECK(nsjoin::become({.uid = 1000, .gid = 1000}));
                   CHILD_CHECK(capabilities_there() == 0);
                   return 0;

@@ -145,7 +145,8 @@ inline void take_ids(const Options& options) {
         // None by name: where setgroups is denied, that is an error, and not passed over.
         ids.groups = nsjoin::Groups{std::vector<gid_t>{}};
     }
-    if (const auto done = nsjoin::become(ids); !done) {
+    // unshare leaves them as they are.
+    if (const auto done = nsjoin::become(ids, {}, nsjoin::KeepCapabilities::yes); !done) {
         die(done.error());
     }
 }

@@ -309,11 +309,14 @@ class StaysNotDumpable {
 
 } // namespace detail
 
+/// Whether who becomes another user than root keeps the capabilities that the kernel leaves it.
+enum class KeepCapabilities : bool { no, yes };
+
 /// Takes the ids: setgroups(2), then setresgid(2), then setresuid(2), then verifies them. For a
 /// child that has something privileged to do before it gives its rights up. Moves only the calling
 /// thread (the libc's wrappers would signal the others); async-signal-safe. A process that is not
 /// dumpable stays so, whatever fs.suid_dumpable says; one that becomes another user than root has
-/// no capability then, whatever securebits it has.
+/// no capability then, whatever securebits it has, unless it is to keep them.
 ///
 /// `proc` is a descriptor of /proc, where it is read whether the user namespace denies
 /// setgroups(2): after a mount namespace was joined, one from before. None: what is at /proc.
@@ -322,7 +325,8 @@ class StaysNotDumpable {
 /// Errors: id_not_mapped; groups_denied if groups are named where setgroups is denied; bad_value
 /// for more groups than a process can have; ids_differ; EPERM, also where a seccomp filter refuses
 /// setgroups and the user namespace does not; not_procfs, if /proc can't say whether it does.
-[[nodiscard]] inline auto become(const Credentials& credentials, BorrowedFd proc = {}) noexcept
+[[nodiscard]] inline auto become(const Credentials& credentials, BorrowedFd proc = {},
+                                 KeepCapabilities keep = KeepCapabilities::no) noexcept
     -> Result<void> {
     const detail::StaysNotDumpable flag;
     const detail::SetgroupsDenied where{detail::Denied::ask, proc};
@@ -334,7 +338,9 @@ class StaysNotDumpable {
         done = detail::set_uid(*credentials.uid);
     }
     done = done ? flag.again() : done;
-    done = done ? detail::give_up_capabilities(credentials) : done;
+    if (done && keep == KeepCapabilities::no) {
+        done = detail::give_up_capabilities(credentials);
+    }
     return done ? detail::verify_ids(credentials, where) : done;
 }
 
