@@ -474,6 +474,38 @@ TEST_CASE("a launcher without processes or descriptors to spare says so, and wor
     }
 }
 
+TEST_CASE("a caller without descriptors to spare is told so, and nothing is left") {
+    CHECK(support::run_in_child([] {
+              const rlimit few{64, 64};
+              CHILD_CHECK(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+              int refused = 0;
+              int done = 0;
+              const support::NothingLeft nothing_left;
+              for (int free = 0; free < 24; ++free) {
+                  {
+                      auto launcher = Launcher::start();
+                      CHILD_CHECK(launcher);
+                      CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+                      std::vector<nsjoin::OwnedFd> all;
+                      for (int fd = 0; (fd = ::fcntl(0, F_DUPFD_CLOEXEC, 0)) >= 0;) {
+                          all.emplace_back(fd);
+                      }
+                      all.resize(all.size() - static_cast<std::size_t>(free));
+                      auto child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+                      refused += !child && child.error().code == EMFILE ? 1 : 0;
+                      done += child ? 1 : 0;
+                      all.clear();
+                      end(std::move(child));
+                  }
+                  CHILD_CHECK(nothing_left.holds());
+              }
+              CHILD_CHECK(refused > 3);
+              CHILD_CHECK(done > 3);
+              CHILD_CHECK(refused + done == 24);
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("a launcher outlives the thread that started it") {
     const support::NothingLeft nothing_left;
     std::unique_ptr<Launcher> launcher;

@@ -147,6 +147,7 @@ class [[nodiscard]] Launcher {
             *std::move(process), std::move(pair->first), ready ? *std::move(wanted) : OwnedFd{},
             about.st_ino);
         if (!ready) { // the process ends with the connection
+            connection->give_up();
             return Unexpected{ready.error()};
         }
         return connection;
@@ -184,14 +185,13 @@ class [[nodiscard]] Launcher {
         OwnedFd directory;
         Result<void> done = detail::ask_for_state(state, state_->status, directory);
         auto pair = SocketPair::open(SocketKind::seqpacket);
-        if (!done || !pair) {
+        const bool open = pair.has_value();
+        detail::LauncherReserve reserve;
+        done = done && open ? reserve.take(pair->first) : done;
+        if (!done || !open) {
             taken = true;
             return Unexpected{done ? pair.error() : done.error()};
         }
-
-        struct stat about {};
-
-        (void)::fstat(pair->second.get(), &about);
         done = send_descriptor(to.socket(), pair->second);
         if (!done) {
             return Unexpected{done.error()};
@@ -199,7 +199,7 @@ class [[nodiscard]] Launcher {
         taken = true;
         pair->second.reset();
         done = send_all(pair->first, state, plan, command);
-        detail::LauncherTalk talk{std::move(pair->first), about.st_ino, to, plan.deadline};
+        detail::LauncherTalk talk{std::move(pair->first), std::move(reserve), to, plan.deadline};
         auto child = talk.run();
         // Whoever closed the channel before all was sent may have said why.
         const bool told = child || child.error().reason != Reason::process_died;

@@ -129,10 +129,13 @@ inline void end_opener(Attempt& attempt) noexcept {
         return Unexpected{message.error};
     }
     const auto file = receive_descriptor(socket);
+    if (!file && file.error().reason == Reason::end_of_file) {
+        return fail(Step::take_mount_sources, Reason::process_gone, source.path);
+    }
     if (!file) {
-        return file.error().reason == Reason::end_of_file
-                   ? fail(Step::take_mount_sources, Reason::process_gone, source.path)
-                   : fail(Step::take_mount_sources, file.error().code, source.path);
+        Error error = file.error();
+        error.step = Step::take_mount_sources;
+        return Unexpected{error};
     }
     const long placed = file->get() == source.number
                             ? source.number

@@ -138,11 +138,14 @@ class LauncherJoiner {
         return {};
     }
 
-    /// Before it does anything: whatever becomes of this process, the caller knows its child.
+    /// Before it does anything: whatever becomes of this process, the caller knows its child. One
+    /// that the caller does not hear of ends.
     static void born(void* self, BorrowedFd pidfd) noexcept {
         LauncherReply reply;
         reply.what = LauncherReply::What::child;
-        (void)static_cast<LauncherJoiner*>(self)->say(reply, pidfd);
+        if (!static_cast<LauncherJoiner*>(self)->say(reply, pidfd)) {
+            exit_now(1);
+        }
     }
 
     /// Whether it arrived.

@@ -33,6 +33,12 @@ inline constexpr int launcher_socket = 3;
     return variables;
 }
 
+/// Ends a child and waits for it, but no longer than a second: one in a frozen cgroup does not end.
+[[nodiscard]] inline auto end_soon(const PidFd& child) noexcept -> bool {
+    (void)child.send_signal(SIGKILL);
+    return child.wait(Duration::seconds(1)).has_value();
+}
+
 /// A launcher that runs, and the socket to it. Ends with this object.
 class LauncherConnection {
   public:
@@ -64,12 +70,11 @@ class LauncherConnection {
         hear_of_joiners();
         for (const auto* const list : {&joiners_, &ending_}) {
             for (const PidFd& joiner : *list) {
-                (void)joiner.send_signal(SIGKILL);
-                (void)joiner.wait();
+                (void)end_soon(joiner);
             }
         }
         if (killed_ || !status || status->wait_status() != 0) {
-            end_untold(other_end_, process_children);
+            end_marked(other_end_);
         }
     }
 

@@ -12,13 +12,39 @@
 
 namespace nsjoin::detail {
 
+/// Descriptors' numbers for what a request will bring: a process that is at work already could not
+/// be known without one. fcntl(2) F_DUPFD_CLOEXEC.
+struct LauncherReserve {
+    std::array<OwnedFd, 3> numbers; ///< for the joiner, the child, and the child again
+
+    [[nodiscard]] auto take(BorrowedFd any) noexcept -> Result<void> {
+        for (OwnedFd& number : numbers) {
+            auto copy = OwnedFd::duplicate(any);
+            if (!copy) {
+                return Unexpected{copy.error()};
+            }
+            number = *std::move(copy);
+        }
+        return {};
+    }
+
+    void give_one() noexcept {
+        for (OwnedFd& number : numbers) {
+            if (number.ok()) {
+                number.reset();
+                return;
+            }
+        }
+    }
+};
+
 /// What a caller waits for: the end of one request.
 class LauncherTalk {
   public:
-    LauncherTalk(OwnedFd channel, ino_t other_end, LauncherConnection& launcher,
+    LauncherTalk(OwnedFd channel, LauncherReserve reserve, LauncherConnection& launcher,
                  Duration limit) noexcept
         : channel_{std::move(channel)},
-          other_end_{other_end},
+          reserve_{std::move(reserve)},
           launcher_{launcher},
           taking_{patience} {
         if (limit.count() > 0) { // the joiner keeps the plan's deadline; this is for its own death
@@ -34,11 +60,22 @@ class LauncherTalk {
             launcher_.leave(std::move(joiner_));
             return child;
         }
-        channel_.reset(); // whoever takes the request now, does nothing
+        // Whoever says something now is not heard, and ends; what was said before is heard.
+        (void)call(SYS_shutdown, channel_.get(), SHUT_RD);
+        Result<PidFd> late = fail(Step::report, Reason::end_of_file);
+        while (take(late, true)) {
+        }
         if (!taken_ && child.error().reason == Reason::deadline_passed) {
             launcher_.give_up();
         }
-        end_all(child.error().reason == Reason::process_died);
+        end(std::move(joiner_));
+        end(std::move(child_));
+        if (late) {
+            end(*std::move(late));
+        }
+        if (child.error().reason == Reason::process_died) {
+            launcher_.suspect();
+        }
         return child;
     }
 
@@ -84,6 +121,7 @@ class LauncherTalk {
 
     /// Takes what came. False at the end.
     [[nodiscard]] auto take(Result<PidFd>& child, bool ended) -> bool {
+        reserve_.give_one();
         LauncherReply reply;
         DescriptorMessage message{&reply, sizeof reply};
         const auto receive = [&] {
@@ -113,11 +151,11 @@ class LauncherTalk {
             know_joiner(reply.joiner);
             return true;
         case What::child: // another one after an attempt that failed
-            end(child_);
+            end(std::move(child_));
             child_ = std::move(process);
             return true;
         case What::executed:
-            child = verified(std::move(process));
+            child = verified(process.fd().ok() ? std::move(process) : std::move(child_));
             return false;
         default:
             child = Unexpected{reply.error};
@@ -167,10 +205,10 @@ class LauncherTalk {
         }
     }
 
-    static void end(const PidFd& process) noexcept {
-        if (is_child(process)) { // of another, nobody could tell when it ends
-            (void)process.send_signal(SIGKILL);
-            (void)process.wait();
+    /// Of another process than a child, nobody could tell when it ends.
+    void end(PidFd process) {
+        if (is_child(process) && !end_soon(process)) {
+            launcher_.leave(std::move(process));
         }
     }
 
@@ -181,18 +219,8 @@ class LauncherTalk {
                     WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr) == 0;
     }
 
-    /// Leaves no process. A joiner that died may have made a child that nobody knows yet.
-    void end_all(bool untold) {
-        end(joiner_);
-        end(child_);
-        if (untold) {
-            launcher_.suspect();
-            end_untold(other_end_, process_children);
-        }
-    }
-
     OwnedFd channel_;
-    ino_t other_end_;
+    LauncherReserve reserve_;
     LauncherConnection& launcher_;
     Deadline deadline_;
     Deadline taking_;

@@ -95,22 +95,43 @@ inline auto end_own(const PidFd& process) noexcept -> bool {
     return process.wait(ends ? PidFd::forever : Duration::seconds(1)).has_value();
 }
 
-/// Ends the processes that a program, which has ended, made as children of the calling thread, or
-/// of whichever `list` says, without telling of them. One that lives has the program's socket, one
-/// that has ended the mark of its birth. Any other is somebody else's, and stays as it is.
-inline void end_untold(ino_t socket,
-                       std::vector<pid_t> (*list)(BorrowedFd proc) = thread_children) {
-    // In another /proc the numbers are others.
-    const auto proc = open_own_proc(::getpid());
+/// Ends those children, and waits for them, that `is_ours`, a function of their number in that
+/// /proc, says are ours.
+template <typename List, typename IsOurs>
+void end_those(BorrowedFd proc, const List& list, const IsOurs& is_ours) {
     // The kernel may skip one when its neighbour is waited for meanwhile.
-    for (bool again = proc.has_value(); again;) {
+    for (bool again = true; again;) {
         again = false;
-        for (const pid_t pid : list(*proc)) {
+        for (const pid_t pid : list(proc)) {
             const auto child = PidFd::open(pid);
-            if (child && (has_birth_mark(*proc, pid, socket) || holds_socket(*proc, pid, socket))) {
+            if (child && is_ours(pid)) {
                 again = end_own(*child) || again;
             }
         }
+    }
+}
+
+/// Ends the processes that a program, which has ended, made as children of the calling thread
+/// without telling of them. One that lives has the program's socket, one that has ended the mark of
+/// its birth. Any other is somebody else's, and stays as it is.
+inline void end_untold(ino_t socket) {
+    // In another /proc the numbers are others.
+    if (const auto proc = open_own_proc(::getpid())) {
+        const auto list = [](BorrowedFd where) {
+            return thread_children(where);
+        };
+        end_those(*proc, list, [&](pid_t pid) {
+            return has_birth_mark(*proc, pid, socket) || holds_socket(*proc, pid, socket);
+        });
+    }
+}
+
+/// The same of the children of all threads, by the mark alone: the socket may have been copied into
+/// a process that another thread has forked meanwhile.
+inline void end_marked(ino_t socket) {
+    if (const auto proc = open_own_proc(::getpid())) {
+        end_those(*proc, process_children,
+                  [&](pid_t pid) { return has_birth_mark(*proc, pid, socket); });
     }
 }
 
