@@ -185,7 +185,23 @@ class NothingLeft {
 
     /// For children, which have no CHECK.
     [[nodiscard]] auto holds() const -> bool {
-        return open_descriptors() == descriptors_ && support::children() == children_;
+        const std::set<int> descriptors = open_descriptors();
+        const std::set<pid_t> children = support::children();
+        for (const int fd : descriptors) {
+            if (!descriptors_.contains(fd)) {
+                std::array<char, 128> name{};
+                const std::string path = "/proc/self/fd/" + std::to_string(fd);
+                (void)!::readlink(path.c_str(), name.data(), name.size() - 1);
+                std::fprintf(stderr, "descriptor %d is left: %s\n", fd, name.data());
+            }
+        }
+        for (const pid_t pid : children) {
+            if (!children_.contains(pid)) {
+                std::fprintf(stderr, "child %d is left, in state %c\n", static_cast<int>(pid),
+                             state_and_parent(pid).first);
+            }
+        }
+        return descriptors == descriptors_ && children == children_;
     }
 
   private:

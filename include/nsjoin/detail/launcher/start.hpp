@@ -154,6 +154,8 @@ class LauncherConnection {
             OwnedFd pidfd;
             if (message.take({&pidfd, 1}) == 1) {
                 joiners_.emplace_back(std::move(pidfd), spare.pid);
+            } else {
+                killed_ = true; // there was no number free for it, so it is to be looked for
             }
         }
     }
