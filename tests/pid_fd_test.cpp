@@ -159,6 +159,17 @@ TEST_CASE("a signal without the right to send it") {
           }) == 0);
 }
 
+TEST_CASE("a pidfd that was given away stands for no process") {
+    auto init = PidFd::open(1);
+    REQUIRE(init);
+    const auto given = init->release();
+    CHECK(given.ok());
+    CHECK_FALSE(init->alive());
+    CHECK(fails_with(init->send_signal(0), Step::send_signal, Reason::system, EBADF));
+    CHECK(fails_with(init->wait(), Step::wait, Reason::system, EBADF));
+    CHECK(fails_with(init->wait(std::chrono::seconds{1}), Step::wait, Reason::system, EBADF));
+}
+
 TEST_CASE("a reused pid does not deceive a pidfd") {
     support::Container first{nsjoin::KindSet{}};
     REQUIRE(first.ok());

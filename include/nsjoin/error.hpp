@@ -33,9 +33,13 @@ enum class Reason : std::uint8_t {
     not_a_terminal,       ///< the console is no terminal
     not_procfs,           ///< /proc is not the kernel's
     not_a_cgroup,         ///< the descriptor is no directory of a cgroup file system
+    frozen,               ///< the cgroup is frozen, and would be what enters it
+    refused_by_policy,    ///< the rights are there, but something refuses the system call
     process_gone,         ///< the process ended meanwhile
+    first_thread_ended,   ///< the process's first thread ended, others run on
     process_died,         ///< the joiner or child died before it reported: see Error::code
     helper_failed,        ///< newuidmap or newgidmap said no: see Error::subject
+    helper_powerless,     ///< newuidmap or newgidmap lacks its rights: see Error::subject
     no_helper,            ///< newuidmap or newgidmap is not installed
     deadline_passed,      ///< the plan's deadline passed
     end_of_file,          ///< the other side closed before all was read

@@ -147,6 +147,7 @@ struct HomeFds {
 /// net, ipc, uts and cgroup can be visited by any thread, alone. So can pid, where only what is
 /// forked meanwhile is in the namespace, and no thread can be made. mount and time can be visited
 /// by a process with one thread. Kind::user does not compile: from there nobody comes back.
+/// Several threads may use one Home at once: each visit is its own thread's.
 template <Kind... Ks>
 class [[nodiscard]] Home {
   public:
@@ -275,7 +276,7 @@ template <Kind... Ks>
     subject.append(std::int64_t{target.pid()});
     auto visit = detail::visit(home, target.fd(), Home<Ks...>::kinds.set, subject.view());
     if (!visit && visit.error().code == ESRCH) {
-        visit.error().reason = Reason::process_gone;
+        visit.error().reason = detail::why_gone(target.fd());
     }
     return visit;
 }
@@ -328,7 +329,7 @@ namespace detail {
             (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
         }
         Error error = fail(Step::join_here, static_cast<int>(-result), subject.view()).error();
-        error.reason = result == -ESRCH ? Reason::process_gone : Reason::system;
+        error.reason = result == -ESRCH ? why_gone(target.fd()) : Reason::system;
         return Unexpected{error};
     }
     return kinds.contains(Kind::user) ? become_root_inside({Denied::ask, proc.borrow()})

@@ -72,7 +72,8 @@ class [[nodiscard]] PidFd {
 
     auto fd() && -> BorrowedFd = delete;
 
-    /// Gives the descriptor away: the caller closes it.
+    /// Gives the descriptor away: the caller closes it. What is left stands for no process: it is
+    /// not alive, and all else is EBADF.
     [[nodiscard]] auto release() noexcept -> OwnedFd { return std::move(fd_); }
 
     /// Whether the process has not ended yet. poll(2).
@@ -95,6 +96,9 @@ class [[nodiscard]] PidFd {
     /// deadline_passed; already_reaped if the status is lost; ECHILD if the process is not the
     /// caller's child.
     [[nodiscard]] auto wait(Duration timeout = forever) const noexcept -> Result<ExitStatus> {
+        if (!fd_.ok()) {
+            return error(Step::wait, EBADF);
+        }
         if (timeout.count() >= 0 && !ended_within(timeout)) {
             return error(Step::wait, Reason::deadline_passed);
         }
@@ -119,7 +123,7 @@ class [[nodiscard]] PidFd {
     /// Without events, waits until nothing but the descriptor is left of the process: POLLHUP.
     [[nodiscard]] auto polled_within(Duration timeout, short events) const noexcept -> bool {
         const detail::Deadline deadline{timeout};
-        for (;;) {
+        while (fd_.ok()) {
             pollfd entry{fd_.get(), events, 0};
             const detail::PollTimeout left{deadline.left()};
             const long ready = detail::call(SYS_ppoll, &entry, 1UL, left.get(), nullptr, 0UL);
@@ -130,9 +134,10 @@ class [[nodiscard]] PidFd {
                 return false;
             }
             if (ready != -EINTR) {
-                return true; // let waitid(2) say what is wrong
+                break; // let waitid(2) say what is wrong
             }
         }
+        return true;
     }
 
     [[nodiscard]] static auto from_siginfo(const siginfo_t& info) noexcept -> ExitStatus {
@@ -167,6 +172,20 @@ class [[nodiscard]] PidFd {
     OwnedFd fd_;
     pid_t pid_ = -1;
 };
+
+namespace detail {
+
+/// Why the kernel says of a process that there is none (ESRCH): it has ended, or its first thread
+/// has, and others run on. One that is about to end may take a moment. poll(2).
+[[nodiscard]] inline auto why_gone(BorrowedFd pidfd) noexcept -> Reason {
+    pollfd entry{pidfd.get(), POLLIN, 0};
+    const timespec moment{0, 100'000'000};
+    return call_again(SYS_ppoll, &entry, 1UL, &moment, nullptr, 0UL) == 0
+               ? Reason::first_thread_ended
+               : Reason::process_gone;
+}
+
+} // namespace detail
 
 } // namespace nsjoin
 

@@ -63,6 +63,8 @@ template <unsigned Joined, unsigned Created, unsigned Said>
 /// executes a command in the same container every second. Owns those descriptors; borrows what the
 /// plan borrows, the target's pidfd too, so that a process that gets its pid later is never joined.
 ///
+/// Several threads may run it at once. A move, and what the plan borrows, are theirs to order.
+///
 /// What differs from the caller's namespaces, and who owns what, is as it was found: prepare anew
 /// if the caller moves to other namespaces or loses rights.
 class [[nodiscard]] PreparedPlan {

@@ -168,8 +168,9 @@ class [[nodiscard]] AnyNamespaceFd {
     /// Keeps the namespace alive under a name, without a process: mounts it over the file `path`,
     /// which is made (mode 0444 less the umask) if there is none, and removed again if the mount
     /// fails. mount(2) MS_BIND. Needs CAP_SYS_ADMIN over the caller's mount namespace. Errors:
-    /// EPERM; EINVAL for a mount namespace that is not newer than the caller's; ENOTDIR if `path`
-    /// is a directory; those of open(2); not_procfs. They name the path.
+    /// EPERM; EEXIST if one is pinned there already; EINVAL for a mount namespace that is not newer
+    /// than the caller's; ENOTDIR if `path` is a directory; those of open(2); not_procfs. They name
+    /// the path.
     [[nodiscard]] auto pin(const char* path) const noexcept -> Result<void> {
         const long made = detail::call_again(SYS_openat, AT_FDCWD, path,
                                              O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
@@ -180,6 +181,9 @@ class [[nodiscard]] AnyNamespaceFd {
                               : detail::open_owned(Step::pin_namespace, AT_FDCWD, path, O_PATH);
         if (!file) {
             return Unexpected{file.error()};
+        }
+        if (detail::lies_on(*file, detail::nsfs_magic)) {
+            return detail::fail(Step::pin_namespace, EEXIST, path);
         }
         auto result = detail::bind_namespace(fd_, *file);
         if (!result) {
@@ -235,7 +239,8 @@ class [[nodiscard]] AnyNamespaceFd {
         }
         const auto subject = detail::namespace_subject(entry.name, target.pid());
         if (fd == -ESRCH) {
-            return detail::fail(Step::open_namespace, Reason::process_gone, subject.view());
+            return detail::fail(Step::open_namespace, detail::why_gone(target.fd()),
+                                subject.view());
         }
         if (fd == -EOPNOTSUPP) {
             return detail::fail(Step::open_namespace, Reason::no_such_kind, subject.view());

@@ -54,12 +54,26 @@ namespace nsjoin::detail {
         return "mount the kernel's proc file system of this pid namespace at /proc";
     case Reason::not_a_cgroup:
         return "the descriptor is no directory of a cgroup file system";
+    case Reason::frozen:
+        return "the cgroup is frozen, and would freeze the child before it is through, out of the "
+               "reach even of SIGKILL: thaw it first (freezer.state)";
+    case Reason::refused_by_policy:
+        return "the rights that this needs are there: a seccomp filter or a security module "
+               "(AppArmor, SELinux) refuses the system call";
+    case Reason::first_thread_ended:
+        return "the process's first thread has ended, and with it what the process is joined by: "
+               "join another of its threads, of /proc/PID/task, by a pidfd with PIDFD_THREAD "
+               "(Linux 6.9)";
     case Reason::process_gone:
         return "the process has ended";
     case Reason::process_died:
         return "the process died before it was through";
     case Reason::helper_failed:
         return "the program refused: see the ranges in /etc/subuid and /etc/subgid";
+    case Reason::helper_powerless:
+        return "the program has no rights to write the map with: it needs its set-user-ID bit or "
+               "the file capability (setcap cap_setuid=ep, or cap_setgid=ep), on a mount without "
+               "nosuid, and a caller without no_new_privs";
     case Reason::no_helper:
         return "the kernel does not let the caller write this map by itself, and the program that "
                "could is not in PATH: install it (package uidmap), or map only the caller's own id";
@@ -124,7 +138,11 @@ namespace nsjoin::detail {
                    : "needs CAP_SYS_ADMIN: create a user namespace too, or run as root";
     }
     if (create && (code == ENOSPC || code == EUSERS)) {
-        return "the limit of such namespaces is reached: see /proc/sys/user";
+        const bool nests = step == Step::create_user || step == Step::create_pid;
+        return nests ? "the limit of such namespaces is reached (see /proc/sys/user, here and in "
+                       "the user namespaces around), or 32 of them are nested already"
+                     : "the limit of such namespaces is reached: see /proc/sys/user, here and in "
+                       "the user namespaces around";
     }
     if (create && (code == EINVAL || code == ENOSYS)) {
         return "the running kernel has no namespaces of this kind, or a seccomp filter hides them";
@@ -157,6 +175,15 @@ namespace nsjoin::detail {
     case Step::write_time_offsets:
         return code == ERANGE ? "an offset may make no clock negative, nor bring it near its end"
                               : "";
+    case Step::set_propagation:
+        return code == EINVAL ? "the root directory is no mount point, as in a chroot: say that "
+                                "the propagation is to stay unchanged"
+                              : "";
+    case Step::new_session_keyring:
+        return code == EDQUOT   ? "the user has as many keys as it may: see "
+                                  "/proc/sys/kernel/keys/maxkeys, or keep the caller's keyring"
+               : code == ENOSYS ? "the running kernel has no keyrings"
+                                : "";
     case Step::set_console:
         return code == EPERM ? "the terminal is the controlling one of another session" : "";
     case Step::enter_cgroup:
@@ -172,7 +199,9 @@ namespace nsjoin::detail {
         return code == EPERM ? "needs CAP_SETUID or CAP_SETGID in the user namespace" : "";
     case Step::pin_namespace:
     case Step::unpin_namespace:
-        return code == EPERM     ? "needs CAP_SYS_ADMIN over the caller's mount namespace"
+        return code == EPERM ? "needs CAP_SYS_ADMIN over the caller's mount namespace"
+               : code == EEXIST
+                   ? "a namespace is pinned there already: unpin that first, or take another name"
                : code == ENOTDIR ? "it is a directory, or a part of the path is none: name a file"
                : code == EINVAL ? "a mount namespace can be pinned only in one that is older, on a "
                                   "mount that is not shared"
@@ -187,7 +216,8 @@ namespace nsjoin::detail {
                                   "child, or its interpreter is missing there"
                : code == EACCES ? "the file is not executable for the child's ids, or the mount is "
                                   "noexec"
-               : code == ENOEXEC ? "it is no program: a script needs a #! line"
+               : code == ENOEXEC ? "it is a program for another processor, or none: a script "
+                                   "needs a #! line"
                                  : "";
     case Step::go_back:
         return code == EPERM ? "needs CAP_SYS_ADMIN over the namespace's owner: who could not come "
