@@ -385,15 +385,31 @@ TEST_CASE("CVE-2019-16884, -19921: a /proc that is not the kernel's is not writt
             CHILD_CHECK(support::is_clean(*ran.error));
         }
         CHILD_CHECK(::umount2("/proc", MNT_DETACH) == 0);
-        // A genuine one, but of a process of another pid namespace: its numbers are other ones.
+        // One of an outer pid namespace shows the child, by another number.
         CHILD_CHECK(::unshare(CLONE_NEWPID) == 0);
-        return support::run_in_child([&] {
-            for (const nsjoin::Plan& plan : plans) {
-                const auto ran = support::run(plan, [] { return 0; });
-                CHILD_CHECK(support::failed_with(ran, Step::open_proc, Reason::not_procfs));
-            }
-            return 0;
-        });
+        CHILD_CHECK(support::run_in_child([&] {
+                        const std::string outside = support::slurp("/proc/self/uid_map");
+                        CHILD_CHECK(support::went_well(support::run(plans[0], [&] {
+                            const bool mapped = support::slurp("/proc/self/uid_map") != outside;
+                            return mapped && ::geteuid() == 0 ? 0 : 1;
+                        })));
+                        CHILD_CHECK(support::went_well(support::run(plans[1], [] {
+                            return support::slurp("/proc/self/oom_score_adj") == "500\n" ? 0 : 1;
+                        })));
+                        CHILD_CHECK(support::went_well(support::run(plans[2], [] {
+                            return support::slurp("/proc/self/timens_offsets").find(" 1 ") !=
+                                           std::string::npos
+                                       ? 0
+                                       : 1;
+                        })));
+                        // And now its own, which does not show those outside.
+                        return ::mount("proc", "/proc", "proc", 0, nullptr);
+                    }) == 0);
+        for (const nsjoin::Plan& plan : plans) {
+            const auto ran = support::run(plan, [] { return 0; });
+            CHILD_CHECK(support::failed_with(ran, Step::open_proc, Reason::not_procfs));
+        }
+        return 0;
     });
     CHECK(code == 0);
 }

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <thread>
@@ -117,6 +118,57 @@ TEST_CASE("a launcher starts a program, which is the caller's own child") {
     CHECK(support::wrote(support::shell(by_launcher(*launcher), "exit 0"), ""));
     CHECK(support::shell(by_launcher(*launcher), "exit 7").code == 7);
     CHECK(support::shell(by_launcher(*launcher), "kill -9 $$").code == 128 + SIGKILL);
+}
+
+TEST_CASE("a launcher's program has the mounts, keys and directory that the plan says") {
+    CHECK(
+        support::run_in_child([] {
+            constexpr long session = -3; // KEY_SPEC_SESSION_KEYRING
+            (void)::syscall(SYS_keyctl, 1L, nullptr);
+            const bool keys =
+                ::syscall(SYS_add_key, "user", "nsjoin-launcher", "x", 1UL, session) >= 0;
+            const support::TemporaryDirectory place;
+            CHILD_CHECK(support::own_mounts());
+            CHILD_CHECK(::mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) == 0);
+            auto launcher = Launcher::start();
+            CHILD_CHECK(launcher);
+            const auto run = [&](const nsjoin::Plan& plan, const std::string& script) {
+                return support::shell(by_launcher(*launcher, plan), script.c_str());
+            };
+            const auto own = nsjoin::JoinPlan{}.create<Kind::mount>();
+            const std::string mount = "mount -t tmpfs none " + place.path();
+            const auto shows = [&place] {
+                return support::slurp("/proc/self/mountinfo").find(place.path()) !=
+                       std::string::npos;
+            };
+            CHILD_CHECK(support::wrote(run(own, mount), "") && !shows());
+            CHILD_CHECK(
+                support::wrote(run(own.propagation(nsjoin::Propagation::unchanged), mount), ""));
+            CHILD_CHECK(shows());
+            ::umount2(place.path().c_str(), MNT_DETACH);
+
+            const std::string look = // KEYCTL_SEARCH
+                "python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(" +
+                std::to_string(SYS_keyctl) + ", 10, -3, b\"user\", b\"nsjoin-launcher\", 0) >= 0)'";
+            const auto user = nsjoin::JoinPlan{}.create(support::own_root());
+            if (keys) {
+                CHILD_CHECK(support::wrote(run(user, look), "False\n"));
+                CHILD_CHECK(support::wrote(
+                    run(user.session_keyring(nsjoin::SessionKeyring::keep), look), "True\n"));
+            }
+            const std::string directory = place.path() + "/of-1001";
+            CHILD_CHECK(::chmod(place.path().c_str(), 0755) == 0 &&
+                        ::mkdir(directory.c_str(), 0700) == 0 &&
+                        ::chown(directory.c_str(), 1001, 1001) == 0);
+            const nsjoin::OwnedFd late{::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+            const nsjoin::NewUser two{.uids = {{0, 0, 1}, {1001, 1001, 1}}, .gids = {{0, 0, 1}}};
+            CHILD_CHECK(
+                support::wrote(run(nsjoin::JoinPlan{}.create(two).working_directory(late).as(
+                                       {.uid = 1001, .gid = 0, .groups = {}}),
+                                   "pwd"),
+                               directory + "\n"));
+            return 0;
+        }) == 0);
 }
 
 TEST_CASE("a launcher's program is in what the plan joins and creates") {

@@ -75,6 +75,39 @@ static_assert(differs_at(plan().joins(net, target(1)), facts(),
                          child(clear_dumpable, setns_pidfd(net), clear_inheritable, report),
                          caller(hear(report))) == nowhere);
 
+// In another user namespace the child gets a session keyring of its own, when it has its ids.
+static_assert(differs_at(plan().joins(seven, target(1)).keyring(), facts(),
+                         caller(none(check_plan), none(open_target), make_channel, clear_dumpable,
+                                clone(make_joiner)),
+                         joiner(setns_pidfd(seven), clone3(make_child)),
+                         child(set_groups, set_gid, set_uid, verify_ids, new_session_keyring,
+                               report),
+                         caller(hear(report))) == nowhere);
+
+// In the same one only if the plan asks for it.
+static_assert(differs_at(plan().keyring(), facts(),
+                         caller(none(check_plan), make_channel, clone3(make_child)),
+                         child(clear_inheritable, report), caller(hear(report))) == nowhere);
+static_assert(differs_at(plan().keyring(nsjoin::SessionKeyring::fresh), facts(),
+                         caller(none(check_plan), make_channel, clone3(make_child)),
+                         child(clear_inheritable, new_session_keyring, report),
+                         caller(hear(report))) == nowhere);
+
+// The mounts' propagation is said before the root changes, and before a source is opened.
+static_assert(differs_at(plan().creates(mount).propagation().root(), facts(),
+                         caller(none(check_plan), make_channel, clone3(make_child),
+                                with_clone(create_mount, mount)),
+                         child(set_propagation, set_root, clear_inheritable, report),
+                         caller(hear(report))) == nowhere);
+
+// A working directory that is refused is tried again with the ids that the plan names.
+static_assert(differs_at(plan().working_directory().ids().name(), facts(),
+                         caller(none(check_plan), make_channel, clone3(make_child)),
+                         child(may_wait(set_working_directory), set_name, clear_inheritable,
+                               set_groups, set_gid, set_uid, verify_ids,
+                               again(set_working_directory), report),
+                         caller(hear(report))) == nowhere);
+
 // Seven kinds: a joiner on the caller's memory, so the caller clears the flag; the child is its
 // sibling.
 static_assert(differs_at(plan().joins(seven, target(1)), facts(),

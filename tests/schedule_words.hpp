@@ -160,9 +160,23 @@ class PlanWords {
         return says(Step::set_death_signal);
     }
 
-    Outline outline{};
+    /// As a plan has it that does not speak of it.
+    [[nodiscard]] constexpr auto
+    keyring(nsjoin::SessionKeyring which = nsjoin::SessionKeyring::automatic) const -> PlanWords {
+        PlanWords plan = *this;
+        plan.outline.session_keyring = which;
+        return plan;
+    }
+
+    /// Of a new mount namespace.
+    [[nodiscard]] constexpr auto propagation() const -> PlanWords {
+        return says(Step::set_propagation);
+    }
+
+    Outline outline{.session_keyring = nsjoin::SessionKeyring::keep};
 };
 
+/// A plan that keeps the caller's session keyring: where it does not, keyring() says so.
 [[nodiscard]] constexpr auto plan() -> PlanWords {
     return {};
 }
@@ -347,6 +361,11 @@ struct Item {
 /// Joins a kind of a target by a descriptor that was opened of it.
 [[nodiscard]] constexpr auto setns_opened(Kind kind) -> Item {
     return Task{join_step(kind), {}, Call::setns_space, kind, Slot::opened(kind)};
+}
+
+/// Done again, if it was refused before.
+[[nodiscard]] constexpr auto again(Step step) -> Item {
+    return Task{step, {}, Call::again};
 }
 
 /// The first of two tries.

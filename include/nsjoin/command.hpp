@@ -5,6 +5,7 @@
 #include <nsjoin/fd.hpp>
 
 #include <array>
+#include <concepts>
 #include <csignal>
 #include <cstddef>
 #include <optional>
@@ -19,6 +20,18 @@ namespace nsjoin {
 class Program {
   public:
     Program() = delete;
+
+    /// Does not compile: a text says neither whether it is a path nor whether PATH is searched.
+    template <typename Text>
+
+    requires std::convertible_to<Text, std::string_view>
+    // NOLINTNEXTLINE(*-explicit-*,*-pro-type-member-init): it makes none
+    Program(const Text& text) {
+        static_assert(std::same_as<Text, void>,
+                      "nsjoin: say where the program is: Program::at(path) or "
+                      "Program::in_path(name, list)");
+        (void)text;
+    }
 
     /// The program at this path, which is looked up inside: in the joined mount namespace, under
     /// the plan's root, from its working directory, with the child's ids. execve(2).
@@ -87,6 +100,22 @@ class WordList {
     template <std::size_t N>
     // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions)
     WordList(const std::array<const char*, N>&&) = delete; // nsjoin: keep the array in a variable
+
+    /// Does not compile: strings lie elsewhere than execve(2) wants their texts.
+    template <typename Strings>
+
+    requires requires(const Strings& list) {
+        { *list.begin() } -> std::convertible_to<std::string_view>;
+        requires !std::convertible_to<decltype(*list.begin()), const char*>;
+    }
+
+    // NOLINTNEXTLINE(*-explicit-*,*-pro-type-member-init): it makes none
+    WordList(const Strings& list) {
+        static_assert(std::same_as<Strings, void>,
+                      "nsjoin: a list of words has a const char* for each, and a null pointer at "
+                      "its end: fill a vector with the c_str() of the strings, which stay");
+        (void)list;
+    }
 
     [[nodiscard]] constexpr auto get() const noexcept -> const char* const* { return words_; }
 

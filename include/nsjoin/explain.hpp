@@ -35,6 +35,9 @@ namespace nsjoin {
         }
         return text;
     }
+    if (error.reason == Reason::refused_by_policy) {
+        text.append(detail::errno_name(error.code)).append(": ");
+    }
     text.append(detail::reason_text(error.reason));
     if (error.reason == Reason::process_died) {
         const ExitStatus status{error.code};
@@ -243,7 +246,11 @@ class Words {
                          "among them"
                        : "one call, all or nothing: there is no order among them";
         }
-        if (task.may_wait) {
+        if (task.call == Call::again) {
+            return "after \"set the uid\": only if it was refused before, as the last ids may be "
+                   "the only ones that may search it";
+        }
+        if (task.may_wait && is_join(task.step)) {
             return "the kernel can't tell who owns it: tried before user, and again after it if "
                    "EPERM";
         }

@@ -7,6 +7,7 @@
 
 #include <gsl/assert>
 
+#include <concepts>
 #include <optional>
 
 namespace nsjoin {
@@ -77,6 +78,14 @@ namespace detail {
 /// and why.
 [[nodiscard]] inline auto join_and_clone(const Plan& plan) noexcept -> Result<Side> {
     return detail::to_side(plan.parts(), detail::perform<detail::anything()>);
+}
+
+/// Does not compile: a draft's rules are not checked yet.
+template <std::same_as<Draft> Unchecked>
+void join_and_clone(const Unchecked& draft) {
+    static_assert(std::same_as<Unchecked, void>,
+                  "nsjoin: a Draft is not checked yet: Plan::from(draft), which may fail, first");
+    (void)draft;
 }
 
 /// The same with a plan of the compiler's: what such a plan can't say is not compiled.

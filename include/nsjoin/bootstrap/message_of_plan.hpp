@@ -60,12 +60,15 @@ class MessageOfPlan {
     /// What no dialect, or not this one, has words for.
     [[nodiscard]] static auto check(Dialect dialect, const Draft& plan) -> Result<void> {
         const Credentials root{.uid = 0, .gid = 0, .groups = {}};
-        const std::array<std::pair<bool, std::string_view>, 8> parts{{
+        const std::array<std::pair<bool, std::string_view>, 10> parts{{
             {plan.root.ok(), "root directory"},
             {plan.working_directory.ok(), "working directory"},
             {plan.cgroup.ok(), "cgroup"},
             {!plan.name.empty(), "process name"},
             {plan.death_signal != 0, "death signal"},
+            {plan.propagation == Propagation::shared || plan.propagation == Propagation::slave,
+             "propagation"},
+            {plan.session_keyring == SessionKeyring::fresh, "session keyring"},
             {plan.keep_capabilities, "kept capabilities"},
             {plan.keep_ids, "kept ids"},
             {plan.credentials && (plan.credentials->uid != 0 || plan.credentials->gid != 0),

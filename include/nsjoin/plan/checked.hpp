@@ -113,6 +113,10 @@ namespace detail {
     if (draft.deadline.count() < 0) {
         return out_of_range("a deadline is 0 ns or more, not ", draft.deadline.count());
     }
+    if (draft.propagation != Propagation::private_ && !draft.created.contains(Kind::mount)) {
+        return fail(Step::check_plan, Reason::bad_value,
+                    "a propagation without a new mount namespace");
+    }
     if (const Result<void> sources = check_mount_sources(draft); !sources) {
         return sources;
     }
@@ -129,7 +133,8 @@ struct PlanAccess;
 
 /// Everything that is to happen, as data that keeps the rules: no kind is joined twice or both
 /// joined and created, maps and offsets go with the namespace that takes them, each value is in its
-/// range. A value: it can be kept, copied, compared, explained and run again. It borrows its
+/// range. A value: it can be kept, copied, compared, explained and run again, by several threads at
+/// once, as nothing changes it. It borrows its
 /// descriptors, which must stay open as long as it is used.
 class Plan {
   public:

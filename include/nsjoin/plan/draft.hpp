@@ -86,6 +86,22 @@ enum class ChildOf : std::uint8_t {
     callers_parent,
 };
 
+/// The propagation of all mounts of a new mount namespace. mount_namespaces(7).
+enum class Propagation : std::uint8_t {
+    // NOLINTNEXTLINE(readability-identifier-naming): a keyword otherwise
+    private_,  ///< mounts made inside do not show outside, nor the other way round
+    slave,     ///< what is mounted outside shows inside, not the other way round
+    shared,    ///< mounts made inside show in copies, and outside where they were shared before
+    unchanged, ///< as they were: on most hosts that is shared
+};
+
+/// The session keyring of the child. session-keyring(7).
+enum class SessionKeyring : std::uint8_t {
+    automatic, ///< a new one where the user namespace changes, if the kernel has keyrings
+    fresh,     ///< a new one
+    keep,      ///< the caller's, with the keys in it
+};
+
 /// Where a joined namespace comes from.
 struct JoinSource {
     enum class From : std::uint8_t { nowhere, namespace_fd, target };
@@ -145,7 +161,9 @@ struct Draft {
     /// than 0 still has; else it has none (CVE-2022-29162).
     bool keep_capabilities = false;
 
-    bool new_session = false;           ///< setsid(2)
+    bool new_session = false; ///< setsid(2)
+    SessionKeyring session_keyring = SessionKeyring::automatic;
+    Propagation propagation = Propagation::private_; ///< of a new mount namespace's mounts
     BorrowedFd console{};               ///< the child's controlling terminal and its 0, 1 and 2
     BorrowedFd root{};                  ///< a directory: chroot(2)
     BorrowedFd working_directory{};     ///< a directory, inside the root

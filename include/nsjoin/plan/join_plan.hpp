@@ -2,94 +2,12 @@
 #ifndef NSJOIN_PLAN_JOIN_PLAN_HPP
 #define NSJOIN_PLAN_JOIN_PLAN_HPP
 
-#include <nsjoin/plan/checked.hpp>
-#include <nsjoin/step.hpp>
+#include <nsjoin/plan/possible.hpp>
 
 #include <concepts>
 #include <utility>
 
 namespace nsjoin {
-
-namespace detail {
-
-/// What a JoinPlan remembers in its type, beside the kinds: one bit a thing that was said.
-enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
-    said_ids = 1U << 0U,
-    said_console = 1U << 1U,
-    said_root = 1U << 2U,
-    said_directory = 1U << 3U,
-    said_cgroup = 1U << 4U,
-    said_oom = 1U << 5U,
-    said_name = 1U << 6U,
-    said_death = 1U << 7U,
-    said_deadline = 1U << 8U,
-    said_parent = 1U << 9U,
-    said_maps = 1U << 10U,
-    said_offsets = 1U << 11U,
-    said_apart = 1U << 12U, ///< user and pid namespaces are joined, by calls of their own
-};
-
-/// What the plans can have that a function is compiled for, so that it leaves out the rest. Its
-/// members are public, as it is a template argument.
-struct Possible {
-    StepSet steps;
-    bool ids = true; ///< the plan says which ids the child takes
-};
-
-/// What the plans of a JoinPlan's type can have.
-[[nodiscard]] constexpr auto possible(KindSet joined, KindSet created, unsigned said) noexcept
-    -> Possible {
-    const auto says = [said](unsigned what) {
-        return (said & what) != 0;
-    };
-    StepSet steps = Step::check_plan | Step::open_target | Step::make_channel | Step::make_joiner |
-                    Step::make_child | Step::clear_dumpable | Step::new_session |
-                    Step::clear_inheritable | Step::report;
-    const auto add = [&steps](bool can, StepSet more) {
-        steps = can ? steps | more : steps;
-    };
-    for (const Kind kind : joined) {
-        add(true, join_step(kind));
-    }
-    const bool user = (joined | created).contains(Kind::user);
-    const bool time = created.contains(Kind::time);
-    const bool own_files = says(said_maps) || says(said_oom) || time;
-    add(!created.empty(), Step::create_net);
-    add(user && !created.empty(), Step::become_root);
-    add(user || says(said_ids),
-        Step::set_groups | Step::set_gid | Step::set_uid | Step::verify_ids);
-    add(own_files, Step::open_proc);
-    // For these the joiner has memory of its own.
-    const bool seen = says(said_apart) || !created.empty(); // may be, by the user namespace's
-    const bool exposed = says(said_cgroup) || (joined.contains(Kind::user) && seen);
-    add(own_files || joined.contains(Kind::time) || says(said_deadline) || exposed,
-        Step::await_maps | Step::pin_caller);
-    add(says(said_maps), Step::write_uid_map | Step::write_setgroups | Step::write_gid_map);
-    add(time, Step::open_time_offsets | Step::write_time_offsets | Step::enter_time);
-    add(says(said_console), Step::check_console | Step::set_console);
-    add(says(said_root), Step::set_root);
-    add(says(said_directory), Step::set_working_directory);
-    add(says(said_cgroup), Step::open_cgroup | Step::enter_cgroup);
-    add(says(said_oom), Step::set_oom_score_adj);
-    add(says(said_name), Step::set_name);
-    add(says(said_death), Step::set_death_signal | Step::pin_caller);
-    return {steps, says(said_ids)};
-}
-
-/// For plans that may say anything.
-[[nodiscard]] consteval auto anything() noexcept -> Possible {
-    Possible all;
-    for (std::size_t i = 0; i < plan_step_count; ++i) {
-        all.steps.set(static_cast<Step>(i));
-    }
-    return all;
-}
-
-struct PlanAccess {
-    [[nodiscard]] static auto plan(Draft draft) noexcept -> Plan { return Plan{std::move(draft)}; }
-};
-
-} // namespace detail
 
 /// Builds a plan whose kinds are known when the program is compiled, so that the rules about them
 /// are the compiler's to check: what breaks one does not compile, and the message says why. Each
@@ -101,9 +19,9 @@ struct PlanAccess {
 ///         .create<Kind::mount, Kind::pid>()
 ///         .console(peer.fd());
 ///
-/// The calls commute, but for two: map_ids() follows the create<Kind::user>() that it maps, and
-/// time_offsets() the create<Kind::time>(). In which order things are done is never said here: it
-/// follows from order.hpp.
+/// The calls commute, but for three: map_ids() follows the create<Kind::user>() that it maps,
+/// time_offsets() the create<Kind::time>(), and propagation() the create<Kind::mount>(). In which
+/// order things are done is never said here: it follows from order.hpp.
 template <unsigned Joined = 0, unsigned Created = 0, unsigned Said = 0>
 class [[nodiscard]] JoinPlan {
   public:
@@ -227,6 +145,23 @@ class [[nodiscard]] JoinPlan {
         return next<Joined, Created, Said>([](Draft& draft) { draft.keep_capabilities = true; });
     }
 
+    /// The propagation of all mounts in the mount namespace that the plan creates; without this,
+    /// they are private. mount(2), MS_REC. Errors: EINVAL for a caller in a chroot, whose root is
+    /// no mount point: say Propagation::unchanged.
+    [[nodiscard]] auto propagation(Propagation mode) const {
+        static_assert((Created & KindSet{Kind::mount}.bits()) != 0,
+                      "nsjoin: a propagation needs a new mount namespace: create<Kind::mount>() "
+                      "first");
+        return say<detail::said_propagation>([mode](Draft& draft) { draft.propagation = mode; });
+    }
+
+    /// Whether the child has a session keyring of its own; without this, it has where the user
+    /// namespace changes. keyctl(2), KEYCTL_JOIN_SESSION_KEYRING. Errors: EDQUOT; with
+    /// SessionKeyring::fresh, ENOSYS and EPERM.
+    [[nodiscard]] auto session_keyring(SessionKeyring which) const {
+        return say<detail::said_keyring>([which](Draft& draft) { draft.session_keyring = which; });
+    }
+
     /// The child leads a new session. setsid(2).
     [[nodiscard]] auto new_session() const {
         return next<Joined, Created, Said>([](Draft& draft) { draft.new_session = true; });
@@ -246,6 +181,41 @@ class [[nodiscard]] JoinPlan {
     /// Errors: ENOTDIR; EPERM without CAP_SYS_CHROOT.
     [[nodiscard]] auto root(BorrowedFd directory) const {
         return say<detail::said_root>([directory](Draft& draft) { draft.root = directory; });
+    }
+
+    /// Does not compile: a plan borrows what is open.
+    template <detail::NotADescriptor Other>
+    void root(const Other& other) const {
+        static_assert(std::same_as<Other, void>,
+                      "nsjoin: a root is a directory that is open and stays so: an OwnedFd of "
+                      "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), in a variable");
+        (void)other;
+    }
+
+    /// Does not compile, as root().
+    template <detail::NotADescriptor Other>
+    void working_directory(const Other& other) const {
+        static_assert(std::same_as<Other, void>,
+                      "nsjoin: a working directory is open and stays so: an OwnedFd of "
+                      "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), in a variable");
+        (void)other;
+    }
+
+    /// Does not compile, as root().
+    template <detail::NotADescriptor Other>
+    void cgroup(const Other& other) const {
+        static_assert(std::same_as<Other, void>,
+                      "nsjoin: a cgroup is a directory that is open and stays so: an OwnedFd of "
+                      "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), in a variable");
+        (void)other;
+    }
+
+    /// Does not compile: of a console, the child gets the peer.
+    template <detail::NotADescriptor Other>
+    void console(const Other& other) const {
+        static_assert(std::same_as<Other, void>,
+                      "nsjoin: the child's console is the peer's descriptor: console.peer.fd()");
+        (void)other;
     }
 
     /// The child's working directory. Borrowed, as root(). fchdir(2). Errors: ENOTDIR; EACCES;

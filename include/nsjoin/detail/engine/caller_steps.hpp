@@ -23,13 +23,21 @@ namespace nsjoin::detail {
     return Unexpected{error};
 }
 
-/// /proc, unless it was opened before.
+/// /proc, unless it was opened before. One of an outer pid namespace will do, in which processes
+/// have other numbers, but for an opener of mount sources, who knows the child by its number.
 [[nodiscard]] inline auto open_proc_of(Run& run) noexcept -> Result<void> {
     if (run.proc.ok()) {
         return {};
     }
-    Result<OwnedFd> proc = open_own_proc(::getpid());
+    Result<OwnedFd> proc = open_proc();
+    if (proc && !proc_calls_us(proc->get(), ::getpid())) {
+        run.numbers_differ = true;
+        if (!run.plan.mount_sources.list.empty() || !has_entry(*proc, "self/stat")) {
+            return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
+        }
+    }
     if (!proc) {
+        proc.error().step = Step::open_proc;
         return Unexpected{proc.error()};
     }
     run.own_proc.reset(proc->release());
@@ -37,8 +45,18 @@ namespace nsjoin::detail {
     return {};
 }
 
+/// Whether a cgroup of a v1 freezer is frozen, by itself or by one above: what enters it can't be
+/// ended any more.
+[[nodiscard]] inline auto is_frozen(BorrowedFd cgroup) noexcept -> bool {
+    const OwnedFd file{static_cast<int>(open_at(cgroup.get(), "freezer.state", O_RDONLY))};
+    std::array<char, 16> state{};
+    const long length =
+        file.ok() ? call_again(SYS_read, file.get(), state.data(), state.size()) : -1;
+    return length > 0 && state.front() == 'F'; // FROZEN or FREEZING, not THAWED
+}
+
 /// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
-/// Errors: not_a_cgroup; those of fstatfs(2) and open(2).
+/// Errors: not_a_cgroup; frozen; those of fstatfs(2) and open(2).
 [[nodiscard]] inline auto open_cgroup(Attempt& attempt) noexcept -> Result<void> {
     struct statfs about {};
 
@@ -48,6 +66,9 @@ namespace nsjoin::detail {
     const auto magic = static_cast<std::uint64_t>(about.f_type);
     if (magic != cgroup_super_magic && magic != cgroup2_super_magic) {
         return fail(Step::open_cgroup, Reason::not_a_cgroup);
+    }
+    if (magic == cgroup_super_magic && is_frozen(attempt.run.plan.cgroup)) {
+        return fail(Step::open_cgroup, Reason::frozen);
     }
     Result<OwnedFd> procs =
         open_owned(Step::open_cgroup, attempt.run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);

@@ -14,6 +14,12 @@ namespace nsjoin::detail {
 inline constexpr unsigned close_range_unshare = 1U << 1U;
 inline constexpr unsigned every_descriptor = ~0U;
 
+#ifdef SYS_openat2
+inline constexpr long openat2_number = SYS_openat2;
+#else
+inline constexpr long openat2_number = 437;
+#endif
+
 #ifdef SYS_close_range
 inline constexpr long close_range_number = SYS_close_range;
 #else
@@ -145,14 +151,62 @@ inline constexpr std::size_t max_passed = 256;
     return result;
 }
 
-/// Closes `first` to `last`. close_range(2), or where that is missing one by one.
+/// The calling process's list of descriptors in /proc, or -1 where that can't be believed. Nothing
+/// that is mounted over a part of it is followed (openat2(2), Linux 5.6).
+[[nodiscard]] inline auto open_own_list() noexcept -> OwnedFd {
+    struct {
+        std::uint64_t flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+        std::uint64_t mode = 0;
+        std::uint64_t resolve = 1; // RESOLVE_NO_XDEV
+    } how;
+
+    const OwnedFd proc{static_cast<int>(open_proc_directory())};
+    if (!proc.ok() || !lies_on(proc.get(), proc_super_magic)) {
+        return OwnedFd{};
+    }
+    constexpr const char* path = "thread-self/fd";
+    long list = call_again(openat2_number, proc.get(), path, &how, sizeof how);
+    list = list < 0 && list != -EXDEV ? open_at(proc.get(), path, O_RDONLY | O_DIRECTORY) : list;
+    return OwnedFd{static_cast<int>(list < 0 ? -1 : list)};
+}
+
+/// Closes those of `first` to `last` that /proc lists, whatever the limit is now. False if it can't
+/// be believed.
+[[nodiscard]] inline auto close_listed(unsigned first, unsigned last) noexcept -> bool {
+    const OwnedFd list = open_own_list();
+    alignas(std::uint64_t) std::array<char, 1024> entries{};
+    long length = list.ok() ? call(SYS_getdents64, list.get(), entries.data(), entries.size()) : -1;
+    if (length < 0) {
+        return false;
+    }
+    while (length > 0) {
+        for (long at = 0; at < length;) {
+            std::uint16_t size = 0; // of a struct linux_dirent64, whose name begins at 19
+            std::memcpy(&size, &entries[static_cast<std::size_t>(at) + 16], sizeof size);
+            unsigned fd = 0;
+            const char* name = &entries[static_cast<std::size_t>(at) + 19];
+            for (; *name >= '0' && *name <= '9'; ++name) { // NOLINT(*-pointer-arithmetic)
+                fd = 10 * fd + static_cast<unsigned>(*name - '0');
+            }
+            if (fd >= first && fd <= last && fd != static_cast<unsigned>(list.get())) {
+                close_once(static_cast<int>(fd));
+            }
+            at += size;
+        }
+        length = call(SYS_getdents64, list.get(), entries.data(), entries.size());
+    }
+    return length == 0;
+}
+
+/// Closes `first` to `last`. close_range(2), or where that is missing one by one: a limit that was
+/// lowered says nothing of what is open, so those that /proc lists, or as many as there can be.
 inline void close_between(unsigned first, unsigned last) noexcept {
-    if (first > last || call(close_range_number, first, last, 0U) == 0) {
+    if (first > last || call(close_range_number, first, last, 0U) == 0 ||
+        close_listed(first, last)) {
         return;
     }
-    rlimit limit{};
-    (void)call(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &limit);
-    for (unsigned fd = first; fd <= last && fd < limit.rlim_cur; ++fd) {
+    constexpr unsigned most = 1U << 20U; // fs.nr_open, unless the host has raised it
+    for (unsigned fd = first; fd <= last && fd < most; ++fd) {
         close_once(static_cast<int>(fd));
     }
 }

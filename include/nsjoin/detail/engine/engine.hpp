@@ -27,7 +27,7 @@ namespace nsjoin::detail {
     Result<void> done = walk(attempt, Process::caller, 0);
     if (!attempt.in_child) {
         if (!done) {
-            abandon(attempt);
+            abandon(attempt, done.error());
         } else {
             const pid_t pid = attempt.child.pid();
             run.outcome = {attempt.child.release().release(), pid};
@@ -65,8 +65,42 @@ run_attempts(Run& run, Result<void> (*before)(const Run&) noexcept = nullptr) no
     }
 }
 
-/// Says of which namespace the error of a join is, and gives ESRCH its meaning.
-inline void name_namespace(const Draft& plan, Error& error) noexcept {
+/// Whether the rights are there that creating or joining takes, so that something else refused it.
+[[nodiscard]] inline auto was_entitled(const Run& run, Step step) noexcept -> bool {
+    const KindSet created = run.plan.created;
+    if (is_join(step)) {
+        const Facts& facts = run.facts;
+        return facts.join_by != JoinBy::one_call && has_rights_to_join(join_kind(step)) &&
+               !(facts.after_user | facts.untold | facts.same).contains(join_kind(step));
+    }
+    // In a user namespace that it has created or joined, the child has every capability.
+    const bool by_user = created.contains(Kind::user) || run.plan.joined().contains(Kind::user);
+    const auto needs = [by_user](unsigned capability) {
+        return by_user || has_capability(capability);
+    };
+    switch (step) {
+    case Step::set_root:
+        return needs(cap_sys_chroot);
+    case Step::set_groups:
+    case Step::set_gid:
+        return needs(cap_setgid);
+    case Step::set_uid:
+        return needs(cap_setuid);
+    case Step::set_propagation:
+        return needs(cap_sys_admin);
+    default:
+        return is_create(step) && step != Step::create_user &&
+               (created.contains(Kind::user) ||
+                (run.plan.joined().empty() && has_capability(cap_sys_admin)));
+    }
+}
+
+/// Says of which namespace the error of a join is, and gives ESRCH and EPERM their meaning.
+inline void name_cause(const Run& run, Error& error) noexcept {
+    const Draft& plan = run.plan;
+    if (error.reason == Reason::system && error.code == EPERM && was_entitled(run, error.step)) {
+        error.reason = Reason::refused_by_policy;
+    }
     if (!is_join(error.step)) {
         return;
     }
@@ -76,7 +110,7 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
     if (source.from == JoinSource::From::target) {
         error.subject = Subject{"pid "};
         error.subject.append(std::int64_t{source.target_pid});
-        error.reason = error.code == ESRCH ? Reason::process_gone : error.reason;
+        error.reason = error.code == ESRCH ? why_gone(source.fd) : error.reason;
     } else {
         struct stat about {};
 
@@ -125,7 +159,7 @@ inline void name_namespace(const Draft& plan, Error& error) noexcept {
     done = done ? ask(plan, run.outline, run.facts, run.own_opened) : done;
     done = done ? run_attempts(run) : done;
     if (!done) {
-        name_namespace(plan, done.error());
+        name_cause(run, done.error());
         return Unexpected{done.error()};
     }
     return run.outcome;

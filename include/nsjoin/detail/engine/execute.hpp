@@ -22,8 +22,9 @@ namespace nsjoin::detail {
 
 /// The error of a program's run, with the name of the namespace. A pid namespace that the caller
 /// has made for its children, which is asked for only now, explains some.
-[[nodiscard]] inline auto explained(const Draft& plan, Error error) noexcept -> Unexpected {
-    name_namespace(plan, error);
+[[nodiscard]] inline auto explained(const Run& run, Error error) noexcept -> Unexpected {
+    const Draft& plan = run.plan;
+    name_cause(run, error);
     const bool no_init =
         error.code == ENOMEM && (error.step == Step::make_joiner || error.step == Step::make_child);
     if ((no_init || (is_join(error.step) && error.code == EINVAL)) && !plan.joined().empty() &&
@@ -53,7 +54,7 @@ namespace nsjoin::detail {
     }
     done = done ? run_attempts(run, before) : done;
     if (!done) {
-        return explained(run.plan, done.error());
+        return explained(run, done.error());
     }
     return PidFd{OwnedFd{run.outcome.pidfd}, run.outcome.pid};
 }

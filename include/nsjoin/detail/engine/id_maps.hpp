@@ -6,6 +6,10 @@
 #include <nsjoin/detail/kernel/text.hpp>
 
 #include <cstdlib>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
 
 // How the caller writes the id maps of the child's user namespace: by itself, or where it may not,
 // through newuidmap(1) and newgidmap(1). No allocation: the caller may be in a hurry too.
@@ -47,7 +51,7 @@ class MapText {
 [[nodiscard]] inline auto open_child_file(Step step, const Attempt& attempt,
                                           std::string_view name) noexcept -> Result<OwnedFd> {
     Subject path;
-    path.append(std::int64_t{attempt.child.pid()}).append("/").append(name);
+    path.append(std::int64_t{number_in_proc(attempt)}).append("/").append(name);
     Result<OwnedFd> file = open_owned(step, attempt.run.proc.get(), path.c_str(), O_WRONLY);
     if (file && !attempt.child.alive()) {
         return fail(step, Reason::process_gone, path.view());
@@ -104,6 +108,22 @@ inline void execute_helper(Helper& helper) noexcept {
     exit_now(127);
 }
 
+/// Whether the program gets rights when it is executed that the caller lacks: by its set-user-ID
+/// bit or a file capability, on a mount and in a process that let it.
+[[nodiscard]] inline auto gains_rights(const char* path) noexcept -> bool {
+    struct stat about {};
+
+    struct statvfs mounted {};
+
+    if (::stat(path, &about) != 0 || ::statvfs(path, &mounted) != 0) {
+        return true; // not known
+    }
+    const bool marked = ((about.st_mode & S_ISUID) != 0 && about.st_uid == 0) ||
+                        ::getxattr(path, "security.capability", nullptr, 0) > 0;
+    return marked && (mounted.f_flag & ST_NOSUID) == 0 &&
+           call(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0;
+}
+
 /// Runs the helper to its end. On failure the error's subject is what it wrote to standard error.
 [[nodiscard]] inline auto run_helper(Step step, const Deadline& deadline, Helper& helper) noexcept
     -> Result<void> {
@@ -147,6 +167,11 @@ inline void execute_helper(Helper& helper) noexcept {
         const std::string_view text{said.data(), static_cast<std::size_t>(length)};
         error.subject.append(first(text, text.find('\n')));
     }
+    // Of a range that it does not allow, it says that.
+    const bool denied = error.subject.view().find("not permitted") != std::string_view::npos;
+    if (denied && ::geteuid() != 0 && !gains_rights(helper.path)) {
+        error.reason = Reason::helper_powerless;
+    }
     return Unexpected{error};
 }
 
@@ -187,7 +212,7 @@ inline void execute_helper(Helper& helper) noexcept {
         text.append(number);
         helper.arguments[count++] = text.end_word(begin);
     };
-    add(static_cast<std::uint32_t>(attempt.child.pid()));
+    add(static_cast<std::uint32_t>(number_in_proc(attempt)));
     for (const IdExtent& e : map.extents()) {
         add(e.inside);
         add(e.outside);

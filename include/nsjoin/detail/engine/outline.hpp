@@ -18,6 +18,7 @@ struct Outline {
     std::array<std::uint8_t, kind_count> targets{};
     /// The steps that the plan asks for, by whatever values it has for them.
     StepSet said{};
+    SessionKeyring session_keyring = SessionKeyring::automatic;
     bool root_mapped = false; ///< the id maps have id 0
     bool ids = false;         ///< which ids the child takes is said
     bool keep_ids = false;
@@ -80,6 +81,8 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
     said.set(Step::set_oom_score_adj, plan.oom_score_adj.has_value());
     said.set(Step::write_time_offsets, plan.time_offsets.has_value());
     said.set(Step::take_mount_sources, !plan.mount_sources.list.empty());
+    said.set(Step::set_propagation,
+             plan.created.contains(Kind::mount) && plan.propagation != Propagation::unchanged);
     said.set(Step::new_session, plan.new_session || plan.console.ok());
     said.set(Step::set_console, plan.console.ok());
     said.set(Step::set_root, plan.root.ok());
@@ -99,6 +102,7 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
         said.set(Step::set_gid, plan.credentials->gid.has_value());
         said.set(Step::set_uid, plan.credentials->uid.has_value());
     }
+    outline.session_keyring = plan.session_keyring;
     outline.keep_ids = plan.keep_ids;
     outline.keep_capabilities = plan.keep_capabilities;
     outline.callers_parent = plan.child_of == ChildOf::callers_parent;

@@ -110,6 +110,12 @@ template <Possible May>
         return only_if<can(Step::open_mount_sources)>([&] { return serve_sources(attempt); });
     case Step::take_mount_sources:
         return only_if<can(Step::take_mount_sources)>([&] { return take_sources(attempt); });
+    case Step::set_propagation:
+        return only_if<can(Step::set_propagation)>(
+            [&] { return set_propagation(plan.propagation); });
+    case Step::new_session_keyring:
+        return only_if<can(Step::new_session_keyring)>(
+            [&] { return start_session_keyring(plan.session_keyring); });
     case Step::new_session:
         return outcome(task.step, call(SYS_setsid));
     case Step::set_console:
@@ -118,7 +124,7 @@ template <Possible May>
         return only_if<can(Step::set_root)>([&] { return set_root(plan.root.get()); });
     case Step::set_working_directory:
         return only_if<can(Step::set_working_directory)>(
-            [&] { return set_working_directory(plan.working_directory.get()); });
+            [&] { return change_directory(attempt, task); });
     case Step::set_name:
         return only_if<can(Step::set_name)>([&] {
             return outcome(task.step, call(SYS_prctl, PR_SET_NAME, plan.name.c_str(), 0, 0, 0));

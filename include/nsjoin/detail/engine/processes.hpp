@@ -13,6 +13,9 @@
 
 namespace nsjoin::detail {
 
+/// How long a process takes at most to end by SIGKILL, if that reaches it.
+inline constexpr Duration killed_soon = Duration::milliseconds(500);
+
 // ── A process walks its tasks ───────────────────────────────────────────────────────────────────
 
 /// Whether the caller sees what the process writes into the hand-over.
@@ -261,7 +264,7 @@ inline void open_signals(Attempt& attempt) noexcept {
     const bool late = !status && status.error().reason == Reason::deadline_passed;
     if (late) {
         (void)joiner.send_signal(SIGKILL);
-        status = joiner.wait();
+        status = joiner.wait(killed_soon);
     }
     const Result<void> pinned = pin_child(attempt);
     attempt.hold_child();
@@ -322,6 +325,9 @@ inline void open_signals(Attempt& attempt) noexcept {
         attempt.in_child = true;
         attempt.caller_end.reset();
         (void)call(SYS_set_robust_list, thread.robust_list, thread.robust_size);
+        if (!by_caller && attempt.schedule.roles.first == Memory::callers) {
+            register_rseq(thread);
+        }
     } else if (by_caller) {
         open_signals(attempt);
         attempt.hold_child();
@@ -334,14 +340,21 @@ inline void open_signals(Attempt& attempt) noexcept {
     return {};
 }
 
-/// Ends what was started of the child, so that nothing is left.
-inline void abandon(Attempt& attempt) noexcept {
+/// Ends what was started of the child, so that nothing is left. Where the caller has a deadline, a
+/// child that even SIGKILL does not reach (in a frozen cgroup, or stopped with ids that the caller
+/// may not signal) is left to end by itself, and the error says so.
+inline void abandon(Attempt& attempt, Error& error) noexcept {
     if (attempt.child.pid() <= 0) {
         return;
     }
     (void)call(SYS_shutdown, attempt.caller_end.get(), SHUT_RDWR);
     (void)attempt.child.send_signal(SIGKILL);
-    (void)attempt.child.wait();
+    const bool limited = attempt.run.plan.deadline.count() > 0;
+    const auto ended = attempt.child.wait(limited ? killed_soon : PidFd::forever);
+    if (!ended && ended.error().reason == Reason::deadline_passed) {
+        error.subject = Subject{"SIGKILL does not reach the child, pid "};
+        error.subject.append(std::int64_t{attempt.child.pid()});
+    }
 }
 
 } // namespace nsjoin::detail

@@ -19,6 +19,15 @@
 
 // One execution of a plan, and one attempt at it.
 
+/// Where a libc has them (glibc 2.35): the thread's area of restartable sequences.
+// NOLINTBEGIN(*-reserved-identifier,readability-identifier-naming): they are the libc's
+extern "C" {
+[[gnu::weak]] extern const std::ptrdiff_t __rseq_offset;
+[[gnu::weak]] extern const unsigned __rseq_size;
+}
+
+// NOLINTEND(*-reserved-identifier,readability-identifier-naming)
+
 namespace nsjoin {
 struct Command;
 }
@@ -74,7 +83,23 @@ struct ThreadRecord {
     pid_t* tid_address = nullptr; ///< where the libc keeps the thread's id
     void* robust_list = nullptr;
     std::size_t robust_size = 0;
+    void* rseq = nullptr; ///< the area of restartable sequences
 };
+
+/// Registers the area that the libc has for restartable sequences, in a child that the kernel knows
+/// none of: what a process on another's memory makes has lost it, and sched_getcpu(3) would give
+/// the caller's processor for ever. rseq(2), Linux 4.18; where it is there already, an error.
+inline void register_rseq(const ThreadRecord& thread) noexcept {
+#if defined(__x86_64__)
+    constexpr unsigned signature = 0x5305'3053;
+#else
+    constexpr unsigned signature = 0xd428'bc00;
+#endif
+    constexpr unsigned size = 32;
+    if (thread.rseq != nullptr) {
+        (void)call(SYS_rseq, thread.rseq, size, 0, signature);
+    }
+}
 
 /// Reads where the libc keeps the thread's id and robust mutexes. Only the address that really
 /// holds the id is used: musl registers another one there.
@@ -86,6 +111,10 @@ struct ThreadRecord {
         record.tid_address = address;
     }
     (void)call(SYS_get_robust_list, 0, &record.robust_list, &record.robust_size);
+    if (&__rseq_size != nullptr && &__rseq_offset != nullptr && __rseq_size != 0) {
+        // NOLINTNEXTLINE(*-pointer-arithmetic): where the libc says
+        record.rseq = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+    }
     return record;
 }
 
@@ -189,8 +218,9 @@ struct Run {
     StandardNumbers standard;
     std::array<OwnedFd, 3> copies; ///< of what is passed on, where a console takes its number
     OwnedFd own_proc;
-    BorrowedFd proc;      ///< the kernel's, and of this pid namespace
-    OwnedFd time_offsets; ///< the file of whoever creates the time namespace
+    BorrowedFd proc;             ///< the kernel's, which shows this process
+    bool numbers_differ = false; ///< it is of an outer pid namespace
+    OwnedFd time_offsets;        ///< the file of whoever creates the time namespace
     ThreadRecord thread;
     const Credentials root_ids{.uid = 0, .gid = 0, .groups = {}};
     Outcome outcome; ///< after success
@@ -224,7 +254,8 @@ struct Attempt {
     KindSet joined;                      ///< so far, by whoever joins
     std::optional<KernelSignalSet> mask; ///< what to restore, if signals are blocked
     bool in_child = false;
-    bool flag_was_cleared = false; ///< the dumpable flag, by another thread
+    bool directory_refused = false; ///< the working directory, to the ids before the last
+    bool flag_was_cleared = false;  ///< the dumpable flag, by another thread
 
     std::size_t next_of_program = 0; ///< where a program's process begins that a joiner makes
 

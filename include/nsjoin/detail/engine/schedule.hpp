@@ -104,6 +104,16 @@ class Scheduler {
                (roles_.first == Memory::callers && (takes_ids() || says(Step::enter_cgroup)));
     }
 
+    /// Whether the ids that the plan names are those that may search the working directory.
+    [[nodiscard]] constexpr auto directory_may_wait() const noexcept -> bool {
+        return says(Step::set_working_directory) && takes_ids() && !roles_.becomes_root;
+    }
+
+    [[nodiscard]] constexpr auto starts_keyring() const noexcept -> bool {
+        return plan_.session_keyring == SessionKeyring::fresh ||
+               (plan_.session_keyring == SessionKeyring::automatic && roles_.user_changes);
+    }
+
     /// The steps of the schedule, but for those that join and create.
     [[nodiscard]] constexpr auto steps_there() const noexcept -> StepSet {
         const bool written = says(Step::enter_cgroup) && !born_in_cgroup();
@@ -142,6 +152,7 @@ class Scheduler {
         set(Step::set_uid, says(Step::set_uid) || roles_.becomes_root);
         // Root that is not taken leaves less than was to be had.
         set(Step::verify_ids, takes_ids() && !(plan_.program && roles_.becomes_root));
+        set(Step::new_session_keyring, starts_keyring());
         set(Step::offer_errors, plan_.program && !roles_.shares);
         // Where they are blocked meanwhile, they are to be unblocked.
         set(Step::set_signals, plan_.program && (says(Step::set_signals) || !clears_sighand()));
@@ -219,6 +230,12 @@ class Scheduler {
         if (!roles_.shares &&
             (step == Step::report || step == Step::offer_errors || step == Step::execute)) {
             schedule_.add({step, Process::caller, Call::hear});
+        }
+        if (step == Step::set_working_directory) {
+            schedule_.list[schedule_.count - 1].may_wait = directory_may_wait();
+        }
+        if (step == Step::verify_ids && directory_may_wait()) {
+            schedule_.add({Step::set_working_directory, Process::child, Call::again});
         }
         const bool makes_first = step == (roles_.joiner ? Step::make_joiner : Step::make_child);
         if (makes_first && born_in_cgroup()) {

@@ -7,6 +7,7 @@
 #include <nsjoin/pipe.hpp>
 
 #include <poll.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 // What the joiner and the child do, a function a step. All of it runs between clone and return:
@@ -14,9 +15,11 @@
 
 namespace nsjoin::detail {
 
-/// Writes all of `text` at once, as the files of /proc want it.
+/// Writes all of `text` at once, as the files of /proc want it. Of a kernel or filter that takes
+/// less, EIO.
 [[nodiscard]] inline auto write_once(int fd, std::string_view text) noexcept -> long {
-    return call_again(SYS_write, fd, text.data(), text.size());
+    const long written = call_again(SYS_write, fd, text.data(), text.size());
+    return written < 0 || static_cast<std::size_t>(written) == text.size() ? written : -EIO;
 }
 
 // ── The first process ───────────────────────────────────────────────────────────────────────────
@@ -25,12 +28,21 @@ namespace nsjoin::detail {
     return outcome(Step::enter_cgroup, write_once(attempt.cgroup_procs.get(), "0"));
 }
 
+/// The child's number in /proc, or 0.
+[[nodiscard]] inline auto number_in_proc(const Attempt& attempt) noexcept -> pid_t {
+    int number = attempt.child.pid();
+    if (attempt.run.numbers_differ && !find_in_proc(attempt.run.proc, attempt.child.fd(), number)) {
+        return 0;
+    }
+    return number > 0 ? number : 0;
+}
+
 /// By the process itself, or by the caller in the child's directory of /proc.
 [[nodiscard]] inline auto set_oom_score_adj(const Attempt& attempt, const Task& task) noexcept
     -> Result<void> {
     Subject path;
     if (task.call == Call::of_the_child) {
-        path.append(std::int64_t{attempt.child.pid()});
+        path.append(std::int64_t{number_in_proc(attempt)});
     } else {
         path.append("self");
     }
@@ -161,6 +173,15 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     return {};
 }
 
+/// Of all mounts there are, in the root that the namespace came with. mount(2).
+[[nodiscard]] inline auto set_propagation(Propagation mode) noexcept -> Result<void> {
+    const unsigned long flag = mode == Propagation::shared  ? MS_SHARED
+                               : mode == Propagation::slave ? MS_SLAVE
+                                                            : MS_PRIVATE;
+    return outcome(Step::set_propagation,
+                   call(SYS_mount, "none", "/", nullptr, MS_REC | flag, nullptr));
+}
+
 // ── The process of the child ────────────────────────────────────────────────────────────────────
 
 [[nodiscard]] inline auto set_root(int directory) noexcept -> Result<void> {
@@ -189,6 +210,35 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
         return outcome(step, length);
     }
     return {};
+}
+
+/// With the ids that may search it: those before the last, or the last.
+[[nodiscard]] inline auto change_directory(Attempt& attempt, const Task& task) noexcept
+    -> Result<void> {
+    if (task.call == Call::again && !attempt.directory_refused) {
+        return {};
+    }
+    const Draft& plan = attempt.run.plan;
+    const int directory = plan.working_directory.get();
+    Result<void> done = set_working_directory(directory);
+    // A console may have taken its number when the last ids are there.
+    const bool stays = !plan.console.ok() || directory > STDERR_FILENO;
+    if (!done && task.may_wait && stays && done.error().code == EACCES) {
+        attempt.directory_refused = true;
+        return {};
+    }
+    return done;
+}
+
+/// An anonymous one. Unless it was asked for, a kernel without keyrings will do, and a filter that
+/// refuses keyctl(2): it keeps the program inside from the caller's keys as well.
+[[nodiscard]] inline auto start_session_keyring(SessionKeyring which) noexcept -> Result<void> {
+    constexpr long join_session_keyring = 1; // KEYCTL_JOIN_SESSION_KEYRING
+    const long result = call(SYS_keyctl, join_session_keyring, nullptr);
+    const bool no_keyrings = result == -ENOSYS || result == -EPERM || result == -EACCES;
+    return which == SessionKeyring::automatic && no_keyrings
+               ? Result<void>{}
+               : outcome(Step::new_session_keyring, result < 0 ? result : 0);
 }
 
 /// Leaves no inheritable capability, and with them no ambient one (CVE-2022-29162).

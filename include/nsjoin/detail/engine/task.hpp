@@ -27,6 +27,7 @@ enum class Call : std::uint8_t {
     write_procs,  ///< write(2) to cgroup.procs
     tell,         ///< the caller's end of what the child waits for
     hear,         ///< the caller's end of what the child tells
+    again,        ///< as usual, if it was refused before
     of_the_child, ///< in the child's directory of /proc
 };
 
@@ -61,8 +62,9 @@ struct Task {
     Call call = Call::usual;
     KindSet kinds{}; ///< that it joins or creates
     Slot slot{};
-    /// The kernel could not say whether the rights are there: EPERM means that the kinds are joined
-    /// by a later task, when the user namespace is.
+    /// It is not known whether the rights are there: EPERM means that the kinds are joined by a
+    /// later task, when the user namespace is; EACCES that the working directory is changed by a
+    /// later one, when the last ids are taken.
     bool may_wait = false;
 
     [[nodiscard]] friend constexpr auto operator==(const Task&, const Task&) noexcept
@@ -88,7 +90,7 @@ struct ProcessFacts {
 
 /// What happens, for one attempt.
 struct Schedule {
-    static constexpr std::size_t capacity = plan_step_count + kind_count + 4;
+    static constexpr std::size_t capacity = plan_step_count + kind_count + 5;
 
     std::array<Task, capacity> list{};
     std::size_t count = 0;

@@ -51,6 +51,7 @@ inline constexpr const char* step_names =
     "create time\0"                                               // create_time
     "write timens_offsets\0"                                      // write_time_offsets
     "enter the new time namespace\0"                              // enter_time
+    "set the propagation of the mounts\0"                         // set_propagation
     "open the mount sources\0"                                    // open_mount_sources
     "take the mount sources\0"                                    // take_mount_sources
     "take a descriptor table of its own\0"                        // own_descriptors
@@ -64,6 +65,7 @@ inline constexpr const char* step_names =
     "set the gid\0"                                               // set_gid
     "set the uid\0"                                               // set_uid
     "verify the ids\0"                                            // verify_ids
+    "start a session keyring\0"                                   // new_session_keyring
     "set the parent-death signal\0"                               // set_death_signal
     "report to the caller\0"                                      // report
     "make the pipe that tells of the execution\0"                 // offer_errors
@@ -137,6 +139,7 @@ inline constexpr const char* step_systems =
     "unshare\0"                                                   // create_time
     "write(/proc/self/timens_offsets)\0"                          // write_time_offsets
     "openat, setns\0"                                             // enter_time
+    "mount(MS_REC)\0"                                             // set_propagation
     "prctl, recvmsg, openat, setns, openat, sendmsg(SCM_RIGHTS)\0" // open_mount_sources
     "sendto, recvfrom, recvmsg(SCM_RIGHTS), dup3\0"               // take_mount_sources
     "close_range(CLOSE_RANGE_UNSHARE) or unshare(CLONE_FILES)\0"  // own_descriptors
@@ -150,6 +153,7 @@ inline constexpr const char* step_systems =
     "setresgid\0"                                                 // set_gid
     "setresuid\0"                                                 // set_uid
     "getresgid, getresuid, getgroups\0"                           // verify_ids
+    "keyctl(KEYCTL_JOIN_SESSION_KEYRING)\0"                       // new_session_keyring
     "prctl(PR_SET_PDEATHSIG)\0"                                   // set_death_signal
     "sendto\0"                                                    // report
     "pipe2, sendmsg(SCM_RIGHTS)\0"                                // offer_errors

@@ -151,6 +151,8 @@ void plan_fields(Archive& archive, Plan& plan) noexcept {
     archive.flag(plan.keep_ids);
     archive.flag(plan.keep_capabilities);
     archive.flag(plan.new_session);
+    enumerator(archive, plan.session_keyring);
+    enumerator(archive, plan.propagation);
     for (auto* const fd : {&plan.console, &plan.root, &plan.working_directory, &plan.cgroup}) {
         archive.fd(*fd);
     }
