@@ -11,6 +11,7 @@
 #include <new>
 #include <string>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 // A container that attacks whatever comes into its pid namespace, in a tight loop. It has no user
@@ -54,6 +55,43 @@ auto write_filter(pid_t victim) -> bool {
     }
     const bool done = ::write(file, "0x7f", 4) == 4;
     ::close(file);
+    return done;
+}
+
+/// The kernel sets that of every process on the same memory, but for one that holds its maker up.
+auto write_oom_score(pid_t victim) -> bool {
+    const std::string path = "/proc/" + std::to_string(victim) + "/oom_score_adj";
+    const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (file < 0) {
+        errno = errno == ENOENT ? ESRCH : errno;
+        return false;
+    }
+    const bool done = ::write(file, "777", 3) == 3;
+    ::close(file);
+    return done;
+}
+
+auto lower_priority(pid_t victim) -> bool {
+    return ::setpriority(PRIO_PROCESS, static_cast<id_t>(victim), 19) == 0;
+}
+
+/// The number of the host's secret file, and how long it is.
+constexpr int secret = 77;
+constexpr off_t secret_size = 7;
+
+/// Takes the host's secret file out of the victim, and changes it.
+auto take_descriptor(pid_t victim) -> bool {
+    const int process = static_cast<int>(::syscall(SYS_pidfd_open, victim, 0U));
+    if (process < 0) {
+        return false;
+    }
+    const int taken = static_cast<int>(::syscall(SYS_pidfd_getfd, process, secret, 0U));
+    const bool done = taken >= 0 && ::ftruncate(taken, 3) == 0;
+    ::close(process);
+    if (taken >= 0) {
+        ::close(taken);
+    }
+    errno = 0;
     return done;
 }
 
@@ -149,6 +187,23 @@ class Attacker {
 
 /// What an attack could change of this program.
 struct Host {
+    /// Has a secret file from here on.
+    Host() {
+        const int file = ::memfd_create("secret", MFD_CLOEXEC);
+        (void)!::ftruncate(file, secret_size);
+        ::dup3(file, secret, O_CLOEXEC);
+        ::close(file);
+    }
+
+    Host(const Host&) = delete;
+    Host(Host&&) = delete;
+    auto operator=(const Host&) -> Host& = delete;
+    auto operator=(Host&&) -> Host& = delete;
+
+    ~Host() { ::close(secret); }
+
+    std::string oom_score = support::slurp("/proc/self/oom_score_adj");
+    int priority = ::getpriority(PRIO_PROCESS, 0);
     std::string filter = support::slurp("/proc/self/coredump_filter");
     std::string status = flags();
     int dumpable = ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
@@ -156,9 +211,14 @@ struct Host {
     [[nodiscard]] auto is_as_before() const -> bool {
         const bool good = marker == good_marker &&
                           support::slurp("/proc/self/coredump_filter") == filter &&
-                          ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == dumpable && flags() == status;
+                          ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == dumpable && flags() == status &&
+                          support::slurp("/proc/self/oom_score_adj") == oom_score &&
+                          ::getpriority(PRIO_PROCESS, 0) == priority &&
+                          ::lseek(secret, 0, SEEK_END) == secret_size;
         if (!good) {
-            std::fprintf(stderr, "marker %lx, filter %s",
+            std::fprintf(stderr, "oom_score_adj %s, priority %d, marker %lx, filter %s",
+                         support::slurp("/proc/self/oom_score_adj").c_str(),
+                         ::getpriority(PRIO_PROCESS, 0),
                          static_cast<unsigned long>(marker), // NOLINT
                          support::slurp("/proc/self/coredump_filter").c_str());
         }
@@ -265,8 +325,7 @@ TEST_CASE("the attacks work on memory that was lent") {
                       const auto plan =
                           nsjoin::JoinPlan{}.join(*target, joined).lend_memory_to_target();
                       finish(nsjoin::join_and_exec(plan, run_true));
-                      changed = marker != good_marker ||
-                                support::slurp("/proc/self/coredump_filter") != host.filter;
+                      changed = !host.is_as_before();
                   }
                   CHILD_CHECK(changed);
                   return 0;
@@ -284,6 +343,39 @@ TEST_CASE("a container's uid 0 without a capability changes no flag of the host'
     for (const Way& way : ways) {
         CHECK(withstands(way, write_filter, 0, share(way.starts)) == 0);
     }
+}
+
+TEST_CASE("nor what the kernel notes of the memory, nor its priority") {
+    for (const Way& way : ways) {
+        CHECK(withstands(way, write_oom_score, 0, share(way.starts)) == 0);
+        CHECK(withstands(way, lower_priority, 0, share(way.starts)) == 0);
+    }
+}
+
+TEST_CASE("a container with CAP_SYS_PTRACE takes no descriptor of a launcher's caller") {
+    CHECK(withstands(ways[0], take_descriptor, ptrace_alone, share(ways[0].starts)) == 0);
+}
+
+TEST_CASE("it takes one out of a copy of the caller") {
+    CHECK(support::run_in_child([] {
+              const Attacker attacker{take_descriptor, ptrace_alone};
+              CHILD_CHECK(attacker.ok());
+              const auto target = nsjoin::PidFd::open(attacker.pid());
+              CHILD_CHECK(target);
+              const Host host;
+              for (int i = 0; i < 5'000 && host.is_as_before(); ++i) {
+                  auto side = nsjoin::join_and_clone(nsjoin::JoinPlan{}.join(*target, joined));
+                  if (side && side->is_child()) {
+                      ::usleep(1000);
+                      ::_exit(0);
+                  }
+                  if (side) {
+                      finish(std::move(side->child()));
+                  }
+              }
+              CHILD_CHECK(!host.is_as_before()); // what the launcher is for
+              return 0;
+          }) == 0);
 }
 
 TEST_CASE("a container that stops all that it sees holds nobody up past the deadline") {
