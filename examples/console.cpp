@@ -4,13 +4,14 @@
 // relays that terminal to the one it was started on.
 //
 // Three processes: this one relays; pid 1 of the new pid namespace mounts /proc and reaps; the
-// command is pid 1's child.
+// command is pid 1's child, and leads the session of the terminal.
+#include "support/flow.hpp"
 #include "support/options.hpp"
+#include "support/typing.hpp"
 
 #include <nsjoin/console.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
-#include <nsjoin/pipe.hpp>
 
 #include <array>
 #include <cerrno>
@@ -23,7 +24,7 @@
 #include <getopt.h>
 #include <optional>
 #include <poll.h>
-#include <span>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -111,85 +112,50 @@ void furnish(const Options& options) {
     }
 }
 
-/// Pid 1 takes no signal that it has no handler for, not even ^C, and inherits the orphans of its
-/// namespace: so the command is a child of it. When pid 1 ends, the kernel ends the rest.
-[[noreturn]] void be_init(const Options& options) {
-    furnish(options);
-    const pid_t command = fork();
-    must(command < 0 ? -1 : 0, "make the command's process", "");
-    if (command == 0) {
-        examples::execute(options.command);
-    }
-    // Above all the master: as long as it is open here, the terminal can't hang up.
-    close_range(3, ~0U, 0);
-    for (;;) {
-        int status = 0;
-        if (wait(&status) == command) {
-            _exit(nsjoin::ExitStatus{status}.exit_code());
+/// The kernel tells the leader of a terminal's session that it was hung up, and the jobs of the
+/// foreground when the leader has ended. The terminal must be nobody's.
+void lead_session() {
+    must(setsid() < 0 ? -1 : 0, "make a session", "");
+    must(ioctl(STDIN_FILENO, TIOCSCTTY, 0), "take the terminal", "");
+}
+
+[[nodiscard]] auto is_hung_up() -> bool {
+    pollfd terminal{STDIN_FILENO, 0, 0};
+    return poll(&terminal, 1, 0) > 0 && (terminal.revents & POLLHUP) != 0;
+}
+
+/// Reaps, and ends as the command does. After a hang-up waits for its jobs too, for they hear of it
+/// only now; the relay ends what takes too long.
+[[noreturn]] void reap_until_end_of(pid_t command) {
+    int code = EXIT_FAILURE;
+    for (int status = 0;;) {
+        const pid_t ended = wait(&status);
+        if (ended == command) {
+            code = nsjoin::ExitStatus{status}.exit_code();
+        }
+        if (ended < 0 || (ended == command && !is_hung_up())) {
+            _exit(code);
         }
     }
 }
 
+/// Pid 1 takes no signal that it has no handler for, neither ^C nor a hang-up, and inherits the
+/// orphans of its namespace: so the command is a child of it, and gets the terminal. When pid 1
+/// ends, the kernel ends the rest.
+[[noreturn]] void be_init(const Options& options) {
+    furnish(options);
+    must(ioctl(STDIN_FILENO, TIOCNOTTY), "give up the terminal", "");
+    const pid_t command = fork();
+    must(command < 0 ? -1 : 0, "make the command's process", "");
+    if (command == 0) {
+        lead_session();
+        examples::execute(options.command);
+    }
+    close_range(3, ~0U, 0);
+    reap_until_end_of(command);
+}
+
 // ── Outside: the relay ──────────────────────────────────────────────────────────────────────────
-
-/// Bytes on their way from one descriptor to another. Reads no more before all is written, so that
-/// who is faster has to wait for who is slower.
-class Flow {
-  public:
-    Flow(BorrowedFd from, BorrowedFd to) : from_{from}, to_{to} {}
-
-    [[nodiscard]] auto wants_to_read() const -> pollfd {
-        return {rest_.empty() && !ended_ ? from_.get() : -1, POLLIN, 0};
-    }
-
-    [[nodiscard]] auto wants_to_write() const -> pollfd {
-        return {rest_.empty() ? -1 : to_.get(), POLLOUT, 0};
-    }
-
-    /// Reads what is there. Returns whether anything was.
-    auto take() -> bool {
-        const ssize_t count = ::read(from_.get(), bytes_.data(), bytes_.size());
-        if (count > 0) {
-            rest_ = std::span{bytes_}.first(static_cast<std::size_t>(count));
-        } else {
-            ended_ = ended_ || count == 0 || (errno != EAGAIN && errno != EINTR);
-        }
-        return count > 0;
-    }
-
-    void give() {
-        const ssize_t count = ::write(to_.get(), rest_.data(), rest_.size());
-        if (count >= 0) {
-            rest_ = rest_.subspan(static_cast<std::size_t>(count));
-        } else {
-            broken_ = broken_ || (errno != EAGAIN && errno != EINTR);
-        }
-    }
-
-    /// Moves all that there is, to the last byte; the source must be set not to block.
-    void drain() {
-        do {
-            broken_ = broken_ || !nsjoin::write_all(to_, std::as_bytes(rest_));
-        } while (!broken_ && take());
-        rest_ = {};
-    }
-
-    [[nodiscard]] auto empty() const -> bool { return rest_.empty(); }
-
-    /// Nothing more will come.
-    [[nodiscard]] auto ended() const -> bool { return ended_; }
-
-    /// Nothing more can be written.
-    [[nodiscard]] auto broken() const -> bool { return broken_; }
-
-  private:
-    BorrowedFd from_;
-    BorrowedFd to_;
-    std::array<char, 4096> bytes_{};
-    std::span<char> rest_{};
-    bool ended_ = false;
-    bool broken_ = false;
-};
 
 /// Lets every signal come through a descriptor, so that none ends the program while its terminal
 /// is raw. The kernel's own about faults stay as they are; so do those that stop a job for touching
@@ -252,11 +218,11 @@ class Relay {
                                           in_.wants_to_write(),
                                           out_.wants_to_read(),
                                           out_.wants_to_write()}};
-            poll(events.data(), events.size(), in_.ended() ? 100 : -1);
+            poll(events.data(), events.size(), in_.patience());
             child_ended = events[1].revents != 0;
             signal = events[0].revents != 0 ? take_signal() : 0;
-            move(in_, events[2], events[3]);
-            move(out_, events[4], events[5]);
+            in_.move(events[2], events[3]);
+            out_.move(events[4], events[5]);
             signal = signal == 0 ? end_of_flow() : signal;
         }
         if (signal == 0) {
@@ -267,40 +233,19 @@ class Relay {
     }
 
   private:
-    static void move(Flow& flow, const pollfd& from, const pollfd& to) {
-        if (from.revents != 0) {
-            flow.take();
-        }
-        if (to.revents != 0) {
-            flow.give();
-        }
-    }
-
     /// The signal that the end of a flow is like, or 0.
     [[nodiscard]] auto end_of_flow() -> int {
         if (out_.broken()) {
             return SIGPIPE;
         }
-        if (!in_.ended() || !in_.empty()) {
+        if (!in_.ended()) {
             return 0;
         }
-        if (from_terminal_) {
+        if (in_.by_a_user()) {
             return SIGHUP;
         }
-        type_end_of_file();
+        in_.type_end_of_file();
         return 0;
-    }
-
-    /// A terminal knows no end of file but the key for it, and that only where a line is edited, by
-    /// the kernel or by the program that reads. It is typed when all before has been read, and
-    /// again for each reader: a program that changes the terminal's mode loses what was typed.
-    void type_end_of_file() {
-        pollfd unread{console_.peer.fd().get(), POLLIN, 0};
-        termios mode{};
-        if (poll(&unread, 1, 0) == 0 && tcgetattr(unread.fd, &mode) == 0 &&
-            (mode.c_lflag & (ICANON | ISIG)) != 0) {
-            (void)!::write(console_.master.fd().get(), &mode.c_cc[VEOF], 1);
-        }
     }
 
     /// Acts on a signal. Returns it if it is one that ends the program, else 0.
@@ -347,10 +292,9 @@ class Relay {
     nsjoin::Console& console_;
     const nsjoin::PidFd& child_;
     nsjoin::OwnedFd signals_ = open_signals();
-    bool from_terminal_ = nsjoin::is_terminal(BorrowedFd{STDIN_FILENO});
     std::optional<nsjoin::RawMode> raw_;
-    Flow in_{BorrowedFd{STDIN_FILENO}, console_.master.fd()};
-    Flow out_{console_.master.fd(), BorrowedFd{STDOUT_FILENO}};
+    examples::Typing in_{BorrowedFd{STDIN_FILENO}, console_};
+    examples::Flow out_{console_.master.fd(), BorrowedFd{STDOUT_FILENO}};
 };
 
 // ── Outside: before and after ───────────────────────────────────────────────────────────────────
@@ -391,8 +335,8 @@ void prepare(const nsjoin::Console& console) {
         .death_signal(SIGKILL);
 }
 
-/// Hangs up, as a terminal does that is closed, so that a shell can save its history; ends what
-/// does not care.
+/// Hangs up, as a terminal does that is closed, so that a shell can save its history and an editor
+/// its file; ends what does not care.
 void hang_up(nsjoin::Console& console, const nsjoin::PidFd& child) {
     console.master.release().reset();
     if (!child.wait(std::chrono::seconds{1})) {
@@ -437,6 +381,7 @@ auto main(int argc, char** argv) -> int {
         return complain(side.error());
     }
     if (side->is_child()) {
+        console->master.release().reset(); // as long as it is open here, nothing can hang up
         be_init(*options);
     }
     return attend(*console, side->child());

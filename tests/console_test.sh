@@ -196,6 +196,66 @@ END
     gone 'nothing is left behind a closed terminal' "${mark}1"
 }
 
+# Who is told that the terminal inside is gone. The scripts are files, for no shell but one reads the
+# quotes then.
+hang_ups() {
+    local outer told
+    outer=$(hostname) told="timeout 10 sh -c 'until test -s \$0; do sleep 0.1; done'"
+    cat >"$dir/command" <<END
+trap 'sleep 0.3; echo told >$dir/\$1; exit' HUP
+echo re""ady
+while :; do sleep 0.1; done
+END
+    cat >"$dir/shell" <<END
+sh $dir/command \$1
+exit
+END
+    scenario 'a closed terminal: the command is told, and has time' <<END
+expect [$outer]$ 
+send $work/console sh $dir/command closed\r
+expect ready
+hangup
+shell $told $dir/closed
+END
+    scenario 'SIGTERM: the command is told, and has time' <<END
+expect [$outer]$ 
+send sh -c 'echo \$\$ >$dir/pid; exec $work/console sh $dir/command ended'; echo "code \$?"\r
+expect ready
+shell kill \$(cat $dir/pid)
+expect code 143
+shell test -s $dir/ended
+END
+    scenario 'the job of a shell that ends by the hang-up is told, and has time' <<END
+expect [$outer]$ 
+send $work/console sh $dir/shell job\r
+expect ready
+hangup
+shell $told $dir/job
+END
+    scenario 'an interactive shell passes it on to its jobs' <<END
+expect [$outer]$ 
+send $work/console bash --norc\r
+expect [console]$ 
+send sh $dir/command background &\r
+expect ready
+send sh $dir/command foreground\r
+expect ready
+hangup
+shell $told $dir/foreground
+shell $told $dir/background
+END
+    mkfifo "$dir/silent"
+    check 'without a terminal too' told "$(
+        "${as[@]}" "$work/console" sh "$dir/command" none <>"$dir/silent" >"$dir/out" &
+        timeout 10 sh -c "until grep -q ready $dir/out; do sleep 0.1; done"
+        kill $!
+        wait $! 2>/dev/null
+        cat "$dir/none")"
+    # shellcheck disable=SC2016
+    check 'the command leads the session of the terminal, in the foreground' '2 2 2' \
+        "$(console sh -c 'set -- $(ps -o sid= -o pgid= -o tpgid= -p $$); echo $*' </dev/null)"
+}
+
 by_signals() {
     local outer signal
     outer=$(hostname)
@@ -282,6 +342,60 @@ END
     gone 'SIGKILL leaves nothing behind' "${mark}3"
 }
 
+# letters COUNT: that many bytes, no line.
+letters() {
+    seq 100000 | tr -d '\n' | head -c "$1"
+}
+
+# arrives NAME FILE COMMAND: the file reaches the command, which copies it, and then its end.
+arrives() {
+    local said
+    said=$(console sh -c "$3 >$dir/arrived; echo end" <"$2")
+    check "$1" 'end' "$said$(cmp "$2" "$dir/arrived" 2>&1)"
+}
+
+# The kernel keeps 4095 bytes of a line that is edited; longer ones come in pieces of 4000.
+long_lines() {
+    local size
+    letters 100000 >"$dir/line"
+    arrives 'a line of 100 kB, without an end' "$dir/line" cat
+    for size in 64 500 4000; do
+        arrives "a line of 100 kB, read by $size bytes" "$dir/line" "dd bs=$size status=none"
+    done
+    # shellcheck disable=SC2016
+    arrives 'a line of 100 kB, read slowly' "$dir/line" \
+        'sleep 0.3; while x=$(dd bs=9000 count=1 status=none); [ "$x" ]; do printf %s "$x"; sleep 0.02; done'
+    for size in 3999 4000 4001 4095 4096 8000; do
+        letters "$size" >"$dir/line"
+        arrives "a line of $size bytes, without an end" "$dir/line" cat
+    done
+    letters 5000 >"$dir/line"
+    arrives 'a line of 5 kB, read by single bytes' "$dir/line" 'dd bs=1 status=none'
+    for size in {3996..4004} {4090..4100} {7996..8004} 50000; do
+        letters "$size" && echo
+    done >"$dir/lines"
+    arrives 'many long lines' "$dir/lines" cat
+    head -c 20000 /dev/zero >"$dir/line"
+    arrives '20 kB of zeros' "$dir/line" cat
+
+    # ^U makes the line empty, where a piece would end; ^V makes its end a byte like others.
+    check 'a key where a piece ends' $'y\nz' \
+        "$({ letters 3999; printf '\025y\nz\n'; } | console cat)"
+    check 'a quoted end of a line' 6001 \
+        "$({ letters 3000; printf '\026\n'; letters 3000; } | console wc -c)"
+
+    # The terminal's mode changes back and forth.
+    letters 10000 >"$dir/line" && echo >>"$dir/line"
+    {
+        echo 'stty -echo'
+        printf 'x=' && cat "$dir/line"
+        echo "head -n 1 >$dir/read" && cat "$dir/line"
+        echo "echo \"\$x\" >$dir/value"
+    } | console bash --norc >/dev/null 2>&1
+    check 'a long line to a shell that edits lines' '' "$(cmp "$dir/line" "$dir/value" 2>&1)"
+    check 'and one to a program that it runs' '' "$(cmp "$dir/line" "$dir/read" 2>&1)"
+}
+
 without_a_terminal() {
     local seen
     seen=$(console sh -c 'tty; cat; exit 5' < <(printf 'a\nb\n'); echo "code $?")
@@ -298,6 +412,8 @@ without_a_terminal() {
     seq 30000 >"$dir/lines"
     console cat <"$dir/lines" >"$dir/copy"
     check '169 kB of lines from a file to a file' '' "$(cmp "$dir/lines" "$dir/copy" 2>&1)"
+
+    long_lines
 
     # A pipe and the relay hold a little less.
     check 'no output is lost at the end, when its reader is slow' 71000 \
@@ -377,6 +493,7 @@ all_as() {
         return
     fi
     at_a_terminal
+    hang_ups
     by_signals
     without_a_terminal
     the_inside
