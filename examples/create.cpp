@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // create: runs a command in new namespaces, as unshare(1) does.
 //
-// The library makes the namespaces and a child in them, which keeps its ids; the child sets up its
-// mounts and directories, and only then takes its ids (support/furnish.hpp); the caller, who stays
-// outside, pins namespaces at files and passes signals and the exit code on.
+// The library makes the namespaces and a child in them, which keeps its ids. With --fork the child
+// is to be the command, and the caller, who stays outside, passes signals and the exit code on.
+// Else the caller goes where that child is (support/in_place.hpp), and is to be the command itself.
+// Whoever is sets up its mounts and directories, and only then takes its ids (support/furnish.hpp);
+// namespaces are pinned at files from outside (support/pins.hpp).
 #include "support/create_options.hpp"
 #include "support/furnish.hpp"
+#include "support/in_place.hpp"
 #include "support/pins.hpp"
 #include "support/signals.hpp"
 
@@ -14,6 +17,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -79,12 +83,11 @@ The process:
 The exit code is the command's; 127 if there is no such command, 126 if it can't be run, 1 for any
 other failure. If a signal ends the command, it ends create too.
 
-What differs from unshare(1): without --fork, unshare becomes the command, while create stays its
-parent. So that it makes no difference, create passes on each signal it gets, stops and continues
-with the command, and the command ends when create does. Only SIGSTOP, sent to create alone, does
-not reach it. Without --fork, --pid is for the command's children: the first is pid 1, as in unshare.
-A file for a namespace is made if there is none; if the command can't be started, nothing stays
-pinned. --user=FILE works too, as in util-linux 2.42.
+Without --fork, create becomes the command, which has its pid and its signals; and --pid is then for
+the command's children, of which the first is pid 1.
+
+What differs from unshare(1): a file for a namespace is made if there is none; if the command can't be
+started, nothing stays pinned. --user=FILE works too, as in util-linux 2.42.
 )";
 
 // ── The plan ────────────────────────────────────────────────────────────────────────────────────
@@ -106,61 +109,104 @@ pinned. --user=FILE works too, as in util-linux 2.42.
                                options.boottime ? *options.boottime : now.boottime};
 }
 
+/// What is created by whoever becomes the command itself: without --fork, the mount namespace, so
+/// that root and working directory stay what they are, and the pid namespace of its children.
+[[nodiscard]] auto created_here(const Options& options) -> nsjoin::KindSet {
+    return options.fork ? nsjoin::KindSet{} : options.created & (Kind::mount | Kind::pid);
+}
+
 [[nodiscard]] auto make_draft(const Options& options) -> nsjoin::Draft {
     nsjoin::Draft draft;
-    draft.created = options.fork ? options.created : options.created - Kind::pid;
+    draft.created = options.created - created_here(options);
     draft.maps = examples::plan_ids(options);
     draft.time_offsets = offsets(options);
     // The child has privileged work to do before it takes its ids; and unshare(1), too, leaves the
     // inheritable capabilities as they are.
     draft.keep_ids = true;
     draft.keep_capabilities = true;
+    draft.session_keyring = nsjoin::SessionKeyring::keep;
+    if (draft.created.contains(Kind::mount)) {
+        draft.propagation = nsjoin::Propagation::unchanged; // it is furnish() that sets it
+    }
+    if (!options.fork) {
+        draft.death_signal = SIGKILL; // the child is of use only as long as create wants it
+    }
     return draft;
+}
+
+/// A line about what comes on top of the library's plan.
+void say(const char* who, const char* text, const std::string& what = {}) {
+    std::printf("  - %s: %s%s\n", who, text, what.c_str());
+}
+
+/// How create itself comes into the namespaces, without --fork.
+void explain_move(const Options& options) {
+    if (const nsjoin::KindSet kinds = options.created - created_here(options); !kinds.empty()) {
+        std::string names;
+        for (const Kind kind : kinds) {
+            names.append(names.empty() ? "" : ", ").append(nsjoin::facts(kind).name);
+        }
+        say("create", "join the child's ", names + "  [setns]");
+        say("create", "end the child, which did nothing in there  [pidfd_send_signal]");
+    }
+    if (options.created.contains(Kind::mount)) {
+        say("create", "create mnt  [unshare]");
+    }
+    if (options.created.contains(Kind::pid)) {
+        say("create", "create pid, for the command's children  [unshare]");
+    }
+}
+
+/// What furnish() does.
+void explain_inside(const Options& options, const char* who) {
+    if (options.created.contains(Kind::mount) && options.propagation != 0) {
+        say(who, "set the propagation of all mounts  [mount]");
+    }
+    if (options.root != nullptr) {
+        say(who, "change the root directory to ", options.root);
+    }
+    if (options.directory != nullptr) {
+        say(who, "change the working directory to ", options.directory);
+    }
+    if (options.proc != nullptr) {
+        say(who, "mount proc at ", options.proc);
+    }
+    if (options.binfmt != nullptr) {
+        say(who, "mount binfmt_misc at ", options.binfmt);
+    }
+    if (options.interpreter != nullptr) {
+        say(who, "load the interpreter ", options.interpreter);
+    }
+    if (options.gid) {
+        say(who, "drop the groups and set the gid ", std::to_string(*options.gid));
+    }
+    if (options.uid) {
+        say(who, "set the uid ", std::to_string(*options.uid));
+    }
 }
 
 /// What comes on top of the library's plan.
 void explain_rest(const Options& options) {
-    const auto say = [](const char* text, const std::string& what = {}) {
-        std::printf("  - %s%s\n", text, what.c_str());
-    };
+    const char* const who = options.fork ? "child" : "create";
     std::puts("what create does beside that:");
     if (options.owner) {
-        say("caller: has the ids of the owner, and no groups, while the child is made: ",
+        say("create",
+            options.fork ? "has the ids of the owner, and no groups, while the child is made: "
+                         : "takes the ids of the owner, and no groups, for good, before: ",
             std::to_string(options.owner->uid) + ":" + std::to_string(options.owner->gid));
     }
-    if (options.created.contains(Kind::pid) && !options.fork) {
-        say("child: create pid, for the command's children  [unshare]");
+    if (!options.fork) {
+        explain_move(options);
     }
-    if (options.created.contains(Kind::mount) && options.propagation != 0) {
-        say("child: set the propagation of all mounts  [mount]");
-    }
-    if (options.root != nullptr) {
-        say("child: change the root directory to ", options.root);
-    }
-    if (options.directory != nullptr) {
-        say("child: change the working directory to ", options.directory);
-    }
-    if (options.proc != nullptr) {
-        say("child: mount proc at ", options.proc);
-    }
-    if (options.binfmt != nullptr) {
-        say("child: mount binfmt_misc at ", options.binfmt);
-    }
-    if (options.interpreter != nullptr) {
-        say("child: load the interpreter ", options.interpreter);
-    }
-    if (options.gid) {
-        say("child: drop the groups and set the gid ", std::to_string(*options.gid));
-    }
-    if (options.uid) {
-        say("child: set the uid ", std::to_string(*options.uid));
-    }
+    explain_inside(options, who);
     for (const Kind kind : options.created) {
         if (const char* file = options.pins[static_cast<std::size_t>(kind)]; file != nullptr) {
-            say("caller: pin ", std::string{nsjoin::facts(kind).name} + " at " + file);
+            say(options.fork ? "create" : "a process outside", "pin ",
+                std::string{nsjoin::facts(kind).name} + " at " + file);
         }
     }
-    say("child: run ", *options.command != nullptr ? *options.command : "a shell");
+    say(who, options.fork ? "run " : "become ",
+        *options.command != nullptr ? *options.command : "a shell");
 }
 
 // ── The run ─────────────────────────────────────────────────────────────────────────────────────
@@ -199,9 +245,9 @@ class CallerIds {
 };
 
 /// Takes the ids of the owner that a new user namespace is to have, all of them, and no groups. The
-/// kernel notes whoever makes it, and the child has those ids for good: inside, the maps need not
+/// kernel notes whoever makes it, and the command has those ids for good: inside, the maps need not
 /// have them, so that it could not take them there. The capabilities are kept, for the maps have to
-/// be written, and the ids to be taken back.
+/// be written, and with --fork the ids to be taken back.
 void take_owner(const examples::Owner& owner) {
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setgroups(0, nullptr) != 0 ||
         setresgid(owner.gid, owner.gid, owner.gid) != 0 ||
@@ -224,10 +270,11 @@ void take_owner(const examples::Owner& owner) {
     return side;
 }
 
-[[noreturn]] void run(const Options& options, const nsjoin::Plan& plan) {
+/// With --fork: runs the command as a child.
+[[noreturn]] void run_child(const Options& options, const nsjoin::Plan& plan) {
     const nsjoin::PidFd self = examples::take(nsjoin::PidFd::open(getpid()));
     examples::Pins pins{options};
-    const examples::CreateSignals signals{options.fork, options.forward_signals};
+    const examples::CreateSignals signals{options.forward_signals};
     nsjoin::Side side = examples::take(options.owner ? join_as(*options.owner, plan)
                                                      : nsjoin::join_and_clone(plan));
     if (side.is_child()) {
@@ -235,13 +282,35 @@ void take_owner(const examples::Owner& owner) {
         signals.restore();
         pins.await();
         pins.run(options.command);
-        examples::execute(options.command);
     }
-    if (const auto pinned = pins.set(side.child()); !pinned) {
+    if (!pins.set(side.child())) {
         (void)side.child().wait();
-        examples::die(pinned.error());
+        _exit(EXIT_FAILURE);
     }
     examples::end_as(examples::take(signals.wait(side.child())));
+}
+
+/// Without --fork: becomes the command.
+[[noreturn]] void become_command(const Options& options, const nsjoin::Plan& plan) {
+    const nsjoin::PidFd self = examples::take(nsjoin::PidFd::open(getpid()));
+    examples::Pins pins{options};
+    {
+        const examples::QuietChildren quiet;
+        pins.leave_helper(self);
+    }
+    if (options.owner) {
+        take_owner(*options.owner);
+    }
+    const nsjoin::KindSet here = created_here(options);
+    if (const nsjoin::KindSet there = options.created - here; !there.empty()) {
+        examples::move_into(plan, there);
+    }
+    for (const Kind kind : here) {
+        examples::create_here(kind);
+    }
+    examples::furnish(options, self);
+    pins.await();
+    pins.run(options.command);
 }
 
 } // namespace
@@ -250,13 +319,19 @@ auto main(int argc, char** argv) -> int {
     const Options options = examples::parse_create_options(argc, argv);
     if (options.help || options.version) {
         std::fputs(options.help ? usage : "create (nsjoin) 0.1.0\n", stdout);
-        return EXIT_SUCCESS;
+        return examples::end_of_words();
     }
     const nsjoin::Plan plan = examples::take(nsjoin::Plan::from(make_draft(options)));
     if (options.explain) {
         std::fputs(nsjoin::explain(plan).c_str(), stdout);
         explain_rest(options);
-        return EXIT_SUCCESS;
+        return examples::end_of_words();
     }
-    run(options, plan);
+    // As unshare(1): ignored, it would take a child's status away, and it is default for the
+    // command.
+    (void)std::signal(SIGCHLD, SIG_DFL);
+    if (options.fork) {
+        run_child(options, plan);
+    }
+    become_command(options, plan);
 }

@@ -2,11 +2,16 @@
 // enter: runs a command in the namespaces of a process, as nsenter(1) does.
 //
 // Everything that is named out here (namespaces, directories, the cgroup, the environment) is
-// opened first; then the library joins and makes a child inside; the child changes its directories,
-// takes its ids and becomes the command. The caller stays outside, and ends as the command ends.
+// opened first. A pid namespace takes children only: then the library joins and makes a child
+// inside, which is to be the command, and the caller stays outside and ends as the command ends.
+// Else the child is no more than the rehearsal, and the caller joins by itself
+// (support/in_place.hpp). Whoever is inside changes its directories, takes its ids and becomes the
+// command.
 #include "support/ambient.hpp"
 #include "support/enter_options.hpp"
+#include "support/in_place.hpp"
 #include "support/options.hpp"
+#include "support/signals.hpp"
 #include "support/target.hpp"
 
 #include <nsjoin/explain.hpp>
@@ -17,8 +22,8 @@
 #include <cstdlib>
 #include <grp.h>
 #include <optional>
-#include <sched.h>
 #include <string>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -125,22 +130,51 @@ void put_parent(Spaces& spaces, const std::optional<Target>& target) {
     return spaces;
 }
 
-/// Whether the command ends up in another user namespace, where its ids mean something else.
-[[nodiscard]] auto changes_user(Spaces& spaces, const std::optional<Target>& target) -> bool {
-    if (!spaces.kinds().contains(Kind::user)) {
+/// Whether a namespace of that kind is to be joined, and is another one than the caller's.
+[[nodiscard]] auto changes(Kind kind, Spaces& spaces, const std::optional<Target>& target) -> bool {
+    if (!spaces.kinds().contains(kind)) {
         return false;
     }
-    const AnyNamespaceFd own = take(AnyNamespaceFd::own(Kind::user));
-    if (spaces.at(Kind::user)) {
-        return !take(nsjoin::is_same(own, *spaces.at(Kind::user)));
+    const AnyNamespaceFd own = take(AnyNamespaceFd::own(kind));
+    if (spaces.at(kind)) {
+        return !take(nsjoin::is_same(own, *spaces.at(kind)));
     }
-    return !take(nsjoin::is_same(own, take(AnyNamespaceFd::open(Kind::user, target->pidfd()))));
+    return !take(nsjoin::is_same(own, take(AnyNamespaceFd::open(kind, target->pidfd()))));
 }
 
-// ── What the child does, once inside ────────────────────────────────────────────────────────────
+/// Whether this process is in the namespace, and so are its later children.
+[[nodiscard]] auto is_here(const AnyNamespaceFd& space) -> bool {
+    const auto same = [&space](const nsjoin::Result<AnyNamespaceFd>& own) {
+        return own && take(nsjoin::is_same(*own, space));
+    };
+    return same(AnyNamespaceFd::own(space.kind())) &&
+           (nsjoin::facts(space.kind()).children_name.empty() ||
+            same(AnyNamespaceFd::own_for_children(space.kind())));
+}
+
+/// Takes the namespaces out, opened, that this process is to move to: setns(2) refuses a user
+/// namespace to who is in it, and others to who has no rights, even if nothing would change.
+[[nodiscard]] auto take_elsewhere(Spaces& spaces, const std::optional<Target>& target)
+    -> examples::OpenSpaces {
+    examples::OpenSpaces elsewhere;
+    for (const Kind kind : spaces.kinds()) {
+        if (!AnyNamespaceFd::own(kind)) {
+            continue; // --all means those that the kernel has
+        }
+        if (target) {
+            (void)spaces.open(kind, *target);
+        }
+        if (!is_here(*spaces.at(kind))) {
+            elsewhere[static_cast<std::size_t>(kind)] =
+                std::exchange(spaces.at(kind), std::nullopt);
+        }
+    }
+    return elsewhere;
+}
+
+// ── What is done inside ─────────────────────────────────────────────────────────────────────────
 
 struct Inside {
-    std::optional<AnyNamespaceFd> children_pid{}; ///< the pid namespace of the command's children
     OwnedFd root{};
     OwnedFd directory{};
     const char* directory_inside = nullptr;
@@ -152,19 +186,10 @@ struct Inside {
 
     /// Whether there is something to do before the ids change.
     [[nodiscard]] auto comes_before_ids() const -> bool {
-        return children_pid || root.ok() || directory.ok() || directory_inside != nullptr ||
-               follow_uid.ok() || follow_gid.ok();
+        return root.ok() || directory.ok() || directory_inside != nullptr || follow_uid.ok() ||
+               follow_gid.ok();
     }
 };
-
-void join_for_children(const Inside& inside) {
-    if (inside.children_pid && setns(inside.children_pid->fd().get(), CLONE_NEWPID) != 0) {
-        die(describe("join pid", "for the command's children", errno,
-                     errno == EPERM ? "needs CAP_SYS_ADMIN over the namespace's owner, and with "
-                                      "--no-fork in the user namespace that was joined"
-                                    : ""));
-    }
-}
 
 /// As nsenter(1) has it: a working directory that was opened outside may be outside the root.
 void change_directories(Inside& inside) {
@@ -210,13 +235,7 @@ void die_with(const nsjoin::PidFd& caller) {
     }
 }
 
-[[noreturn]] void run_inside(Inside& inside, const nsjoin::PidFd& caller, char** command) {
-    if (inside.comes_before_ids()) {
-        join_for_children(inside);
-        change_directories(inside);
-        take_ids(inside);
-        die_with(caller);
-    }
+[[noreturn]] void run_command(const Inside& inside, char** command) {
     if (inside.keep_capabilities) {
         examples::keep_capabilities_over_exec();
     }
@@ -249,12 +268,6 @@ void die_with(const nsjoin::PidFd& caller) {
 [[nodiscard]] auto prepare_inside(const EnterOptions& options, std::optional<Target>& target,
                                   Spaces& spaces) -> Inside {
     Inside inside;
-    if (options.no_fork && spaces.kinds().contains(Kind::pid)) {
-        if (target) {
-            (void)spaces.open(Kind::pid, *target);
-        }
-        inside.children_pid = std::exchange(spaces.at(Kind::pid), std::nullopt);
-    }
     const auto open = [&target](const examples::DirectoryOption& wanted, const char* entry) {
         if (!wanted.given) {
             return OwnedFd{};
@@ -265,7 +278,7 @@ void die_with(const nsjoin::PidFd& caller) {
     inside.root = open(options.root, "root");
     inside.directory = open(options.directory, "cwd");
     inside.directory_inside = options.directory_inside;
-    const bool user_changes = changes_user(spaces, target);
+    const bool user_changes = changes(Kind::user, spaces, target);
     inside.follow_uid = options.uid.follow ? target->proc() : nsjoin::BorrowedFd{};
     inside.follow_gid = options.gid.follow ? target->proc() : nsjoin::BorrowedFd{};
     inside.ids = choose_ids(options, user_changes);
@@ -273,25 +286,43 @@ void die_with(const nsjoin::PidFd& caller) {
     return inside;
 }
 
-[[nodiscard]] auto make_plan(const Spaces& spaces, const std::optional<Target>& target,
-                             const Inside& inside, nsjoin::BorrowedFd cgroup) -> nsjoin::Plan {
+/// What the child joins: what enter does, but for a pid namespace that is for children only.
+[[nodiscard]] auto make_draft(const Spaces& spaces, const std::optional<Target>& target,
+                              KindSet left_out) -> nsjoin::Draft {
     nsjoin::Draft draft;
     for (const auto& space : spaces.opened) {
-        if (space) {
+        if (space && !left_out.contains(space->kind())) {
             draft.join(*space);
         }
     }
     if (target) {
-        draft.join(target->pidfd(), spaces.of_target);
+        draft.join(target->pidfd(), spaces.of_target - left_out);
     }
+    // nsenter leaves both as they are.
+    draft.keep_capabilities = true;
+    draft.session_keyring = nsjoin::SessionKeyring::keep;
+    draft.death_signal = SIGKILL;
+    return draft;
+}
+
+/// The plan of a child that is to be the command.
+[[nodiscard]] auto plan_child(const Spaces& spaces, const std::optional<Target>& target,
+                              const Inside& inside, nsjoin::BorrowedFd cgroup) -> nsjoin::Plan {
+    nsjoin::Draft draft = make_draft(spaces, target, {});
     if (inside.comes_before_ids()) {
         draft.keep_ids = true;
     } else {
         draft.credentials = inside.ids;
     }
-    draft.keep_capabilities = true; // nsenter leaves them as they are
     draft.cgroup = cgroup;
-    draft.death_signal = SIGKILL;
+    return take(nsjoin::Plan::from(std::move(draft)));
+}
+
+/// The plan of one that only shows what can be joined.
+[[nodiscard]] auto plan_rehearsal(const Spaces& spaces, const std::optional<Target>& target)
+    -> nsjoin::Plan {
+    nsjoin::Draft draft = make_draft(spaces, target, Kind::pid);
+    draft.keep_ids = true;
     return take(nsjoin::Plan::from(std::move(draft)));
 }
 
@@ -302,21 +333,32 @@ void die_with(const nsjoin::PidFd& caller) {
     return follow.ok() ? "the target's" : id ? std::to_string(*id) : "as it is";
 }
 
-/// The plan, and what comes on top of it.
-void print_plan(const nsjoin::Plan& plan, const Inside& inside, char** command) {
-    std::fputs(nsjoin::explain(plan).c_str(), stdout);
-    std::puts("then enter's child by itself:");
-    const auto say = [](bool done, const std::string& what) {
-        if (done) {
-            std::printf("  - %s\n", what.c_str());
-        }
-    };
-    say(inside.children_pid.has_value(), "join pid, for the command's children  [setns]");
+void say(bool done, const std::string& what) {
+    if (done) {
+        std::printf("  - %s\n", what.c_str());
+    }
+}
+
+/// What enter does by itself where it is to be the command.
+void print_move(const examples::OpenSpaces& elsewhere, bool cgroup) {
+    std::puts("that child only shows that it can be done, and is ended; then enter by itself:");
+    say(cgroup, "enter the cgroup  [write]");
+    for (const auto& space : elsewhere) {
+        say(space && space->kind() != Kind::pid,
+            space ? "join " + std::string{nsjoin::facts(space->kind()).name} + "  [setns]" : "");
+    }
+    say(elsewhere[static_cast<std::size_t>(Kind::pid)].has_value(),
+        "join pid, for the command's children  [setns]");
+}
+
+/// What comes on top of the plan.
+void print_inside(const Inside& inside, char** command) {
     say(inside.root.ok(), "change the root directory  [chroot]");
     say(inside.directory.ok() || inside.directory_inside != nullptr,
         "change the working directory  [fchdir]");
-    say(inside.comes_before_ids(), "set the uid: " + in_words(inside.ids.uid, inside.follow_uid) +
-                                       ", the gid: " + in_words(inside.ids.gid, inside.follow_gid));
+    say(inside.comes_before_ids() || inside.ids.uid || inside.ids.gid,
+        "set the uid: " + in_words(inside.ids.uid, inside.follow_uid) +
+            ", the gid: " + in_words(inside.ids.gid, inside.follow_gid));
     say(inside.keep_capabilities, "make the capabilities ambient  [prctl]");
     say(true, std::string{"run "} + (*command != nullptr ? *command : "a login shell"));
 }
@@ -330,6 +372,43 @@ void take_environment(Target& target) {
     environ = entries.data();
 }
 
+/// Joins by itself, and becomes the command.
+[[noreturn]] void become_command(const nsjoin::Plan& rehearsal, Spaces& spaces,
+                                 const std::optional<Target>& target, Inside& inside,
+                                 nsjoin::BorrowedFd cgroup, char** command) {
+    examples::rehearse(rehearsal);
+    const examples::OpenSpaces elsewhere = take_elsewhere(spaces, target);
+    if (cgroup.ok()) {
+        examples::enter_cgroup(cgroup);
+    }
+    // Until it executes the command, nobody in there is to look into it (CVE-2016-9962).
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+        die(describe("become undumpable", "", errno));
+    }
+    examples::own_directories();
+    examples::join_each(elsewhere);
+    change_directories(inside);
+    take_ids(inside);
+    run_command(inside, command);
+}
+
+/// Runs the command as a child, and ends as it does.
+[[noreturn]] void run_child(const nsjoin::Plan& plan, Inside& inside, char** command) {
+    const nsjoin::PidFd caller = take(nsjoin::PidFd::open(getpid()));
+    const examples::Signals signals;
+    auto side = take(nsjoin::join_and_clone(plan));
+    if (side.is_child()) {
+        signals.restore();
+        if (inside.comes_before_ids()) {
+            change_directories(inside);
+            take_ids(inside);
+            die_with(caller);
+        }
+        run_command(inside, command);
+    }
+    examples::end_as(take(signals.attend(side.child())));
+}
+
 [[nodiscard]] auto run(const EnterOptions& options) -> int {
     std::optional<Target> target;
     if (options.target != 0) {
@@ -338,10 +417,15 @@ void take_environment(Target& target) {
     Spaces spaces = find_spaces(options, target);
     Inside inside = prepare_inside(options, target, spaces);
     const OwnedFd cgroup = options.join_cgroup ? examples::open_cgroup(*target) : OwnedFd{};
-    const nsjoin::Plan plan = make_plan(spaces, target, inside, cgroup);
+    const bool forks = !options.no_fork && changes(Kind::pid, spaces, target);
+    const nsjoin::Plan plan =
+        forks ? plan_child(spaces, target, inside, cgroup) : plan_rehearsal(spaces, target);
     if (options.explain) {
-        print_plan(plan, inside, options.command);
-        return EXIT_SUCCESS;
+        std::fputs(nsjoin::explain(plan).c_str(), stdout);
+        forks ? (void)std::puts("then enter's child by itself:")
+              : print_move(take_elsewhere(spaces, target), cgroup.ok());
+        print_inside(inside, options.command);
+        return examples::end_of_words();
     }
     if (options.environment) {
         take_environment(*target);
@@ -350,14 +434,10 @@ void take_environment(Target& target) {
         // Where setgroups is denied inside, they have to be dropped out here.
         (void)setgroups(0, nullptr);
     }
-    const nsjoin::PidFd caller = take(nsjoin::PidFd::open(getpid()));
-    const examples::Signals signals;
-    auto side = take(nsjoin::join_and_clone(plan));
-    if (side.is_child()) {
-        signals.restore();
-        run_inside(inside, caller, options.command);
+    if (forks) {
+        run_child(plan, inside, options.command);
     }
-    examples::end_as(take(signals.attend(side.child())));
+    become_command(plan, spaces, target, inside, cgroup, options.command);
 }
 
 } // namespace
@@ -366,11 +446,11 @@ auto main(int argc, char** argv) -> int {
     const EnterOptions options = examples::parse_enter_options(argc, argv);
     if (options.help) {
         std::fputs(examples::enter_usage, stdout);
-        return EXIT_SUCCESS;
+        return examples::end_of_words();
     }
     if (options.version) {
         std::puts("enter (nsjoin) 0.1.0");
-        return EXIT_SUCCESS;
+        return examples::end_of_words();
     }
     return run(options);
 }

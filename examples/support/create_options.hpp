@@ -4,6 +4,7 @@
 #define EXAMPLES_SUPPORT_CREATE_OPTIONS_HPP
 
 #include "id_ranges.hpp"
+#include "signal_names.hpp"
 
 #include <nsjoin/explain.hpp>
 #include <nsjoin/plan.hpp>
@@ -75,7 +76,7 @@ struct Options {
 /// Ends the program with a line about what it was asked for.
 [[noreturn]] inline void refuse(const std::string& why) {
     complain(why);
-    std::fputs("Try 'create --help'.\n", stderr);
+    point_to_help();
     std::exit(EXIT_FAILURE);
 }
 
@@ -131,18 +132,12 @@ template <typename T>
     return std::chrono::seconds{seconds};
 }
 
-/// A signal by name, with or without SIG, in either case; or by number.
-[[nodiscard]] inline auto parse_signal(const char* text) -> int {
-    const std::string_view name{text};
-    const bool prefixed = strncasecmp(text, "SIG", 3) == 0;
-    for (int number = 1; number < NSIG; ++number) {
-        const char* known = sigabbrev_np(number);
-        if ((known != nullptr && strcasecmp(known, text + (prefixed ? 3 : 0)) == 0) ||
-            name == std::to_string(number)) {
-            return number;
-        }
+[[nodiscard]] inline auto parse_death_signal(const char* text) -> int {
+    const auto number = parse_signal(text);
+    if (!number) {
+        refuse(std::string{"--kill-child="} + text + ": there is no such signal");
     }
-    refuse(std::string{"--kill-child="} + text + ": there is no such signal");
+    return *number;
 }
 
 [[nodiscard]] inline auto parse_propagation(const char* text) -> unsigned long {
@@ -329,7 +324,7 @@ inline void map_both(Options& options, IdBlock::From from) {
         options.fork = true;
         return true;
     case opt_kill_child:
-        options.death_signal = value != nullptr ? parse_signal(value) : SIGKILL;
+        options.death_signal = value != nullptr ? parse_death_signal(value) : SIGKILL;
         options.fork = true;
         return true;
     case opt_forward_signals:
@@ -414,7 +409,7 @@ inline void complete(Options& options) {
                            take_mount(options, letter, optarg) ||
                            take_process(options, letter, optarg) || take_words(options, letter);
         if (!taken) {
-            std::fputs("Try 'create --help'.\n", stderr);
+            point_to_help();
             std::exit(EXIT_FAILURE);
         }
     }

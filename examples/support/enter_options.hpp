@@ -52,12 +52,14 @@ Options and behaviour are those of nsenter(1).
   -h, --help                print this
   -V, --version             print the version
 
-enter waits for COMMAND and ends as it does: with the same exit code, or by the same signal; 127 if
-there is no such command, 126 if it can't be run. It stops when COMMAND is stopped, and continues it
-when continued. Signals that enter is sent are passed on to COMMAND, and if enter is killed, so is
-COMMAND. Where nsenter becomes the command (without --pid, or with --no-fork), that is what is left
-of a difference: COMMAND has a pid of its own, is a child of enter, in the same session and process
-group; and SIGSTOP, which nobody can pass on, stops enter alone.
+enter becomes COMMAND, which has its pid and its signals, as long as it enters no pid namespace, or with
+--no-fork. Else COMMAND is its child, in the same session and process group, and enter waits for it
+and ends as it does: with the same exit code, or by the same signal. It stops when COMMAND is stopped,
+and continues it when continued. Signals that enter is sent are passed on to COMMAND, and if enter is
+killed, so is COMMAND; only SIGSTOP, which nobody can pass on, stops enter alone.
+
+The exit code is COMMAND's; 127 if there is no such command, 126 if it can't be run, 1 for any other
+failure.
 )";
 
 /// The option of one kind.
@@ -322,7 +324,7 @@ inline void check_together(const EnterOptions& options) {
             take_namespace(options, letter, optarg) || take_identity(options, letter, optarg) ||
             take_surroundings(options, letter, optarg) || take_words(options, letter);
         if (!taken) {
-            std::fputs("Try 'enter --help'.\n", stderr);
+            point_to_help();
             std::exit(EXIT_FAILURE);
         }
     }

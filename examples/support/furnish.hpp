@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What create does in the child, between join_and_clone() and exec: mounts, root and directory,
-// then the ids and capabilities. It comes in that order because each step needs the rights that the
-// next one gives up.
+// What create does inside, between the namespaces and exec: mounts, root and directory, then the
+// ids and capabilities. It comes in that order because each step needs the rights that the next one
+// gives up.
 #ifndef EXAMPLES_SUPPORT_FURNISH_HPP
 #define EXAMPLES_SUPPORT_FURNISH_HPP
 
@@ -13,10 +13,8 @@
 
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <sched.h>
 #include <string>
 #include <string_view>
 #include <sys/mount.h>
@@ -118,8 +116,7 @@ inline void mount_binfmt(const Options& options) {
 
 // ── Directories ─────────────────────────────────────────────────────────────────────────────────
 
-/// By name and in the child: a descriptor that the caller had opened would lie in the caller's
-/// mount namespace.
+/// By name and inside: a descriptor from outside would lie in the mount namespace there.
 inline void change_directories(const Options& options) {
     if (options.root != nullptr) {
         if (chroot(options.root) != 0) {
@@ -181,11 +178,6 @@ inline void arm_death_signal(int number, const nsjoin::PidFd& caller) {
 
 /// Everything above, in its order.
 inline void furnish(const Options& options, const nsjoin::PidFd& caller) {
-    // Without --fork it is the command's children that are in the new pid namespace.
-    if (options.created.contains(nsjoin::Kind::pid) && !options.fork &&
-        unshare(CLONE_NEWPID) != 0) {
-        die(describe("create pid", "", errno, errno == EPERM ? "needs CAP_SYS_ADMIN" : ""));
-    }
     set_propagation(options);
     load_outer_interpreter(options);
     change_directories(options);
@@ -195,8 +187,7 @@ inline void furnish(const Options& options, const nsjoin::PidFd& caller) {
     if (options.keep_capabilities && options.created.contains(nsjoin::Kind::user)) {
         keep_capabilities_over_exec();
     }
-    // Without --fork the command stands for create, and they end together.
-    arm_death_signal(options.fork ? options.death_signal : SIGKILL, caller);
+    arm_death_signal(options.death_signal, caller);
 }
 
 } // namespace examples

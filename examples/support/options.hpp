@@ -63,6 +63,19 @@ template <typename T>
     return line.append(mend.empty() ? std::string_view{std::strerror(code)} : mend);
 }
 
+/// How to get help, beside a line about what is wrong.
+inline void point_to_help() {
+    std::fprintf(stderr, "Try '%s --help'.\n", program_invocation_short_name);
+}
+
+/// The exit code of a program that was asked for no more than words: whether they were written.
+[[nodiscard]] inline auto end_of_words() -> int {
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+        return complain(describe("write", "standard output", errno));
+    }
+    return EXIT_SUCCESS;
+}
+
 // ── Values ──────────────────────────────────────────────────────────────────────────────────────
 
 inline constexpr std::uint64_t last_id = 4'294'967'294; ///< the next one means "no change"
@@ -81,20 +94,24 @@ inline constexpr std::uint64_t last_id = 4'294'967'294; ///< the next one means 
 
 // ── Running the command ─────────────────────────────────────────────────────────────────────────
 
-/// Becomes `command`, which a null ends; without one, a login shell: $SHELL, or else /bin/sh. On
-/// failure ends the process as a shell does: 127 if there is no such program, else 126.
-[[noreturn]] inline void execute(char** command) {
-    const char* program = *command;
-    if (program != nullptr) {
-        execvp(program, command);
-    } else {
-        const char* shell = std::getenv("SHELL");
-        program = shell != nullptr && *shell != '\0' ? shell : "/bin/sh";
-        const char* slash = std::strrchr(program, '/');
-        const std::string name = std::string{"-"} + (slash != nullptr ? slash + 1 : program);
-        execl(program, name.c_str(), nullptr);
+/// Becomes `command`, which a null ends; without one, a login shell: $SHELL, or else /bin/sh.
+/// Returns the program's name if it can't be run, and errno says why.
+[[nodiscard]] inline auto try_to_execute(char** command) -> const char* {
+    if (*command != nullptr) {
+        execvp(*command, command);
+        return *command;
     }
-    const int code = errno;
+    const char* shell = std::getenv("SHELL");
+    const char* program = shell != nullptr && *shell != '\0' ? shell : "/bin/sh";
+    const char* slash = std::strrchr(program, '/');
+    const std::string name = std::string{"-"} + (slash != nullptr ? slash + 1 : program);
+    execl(program, name.c_str(), nullptr);
+    return program;
+}
+
+/// Ends the process as a shell does when a program can't be run: with 127 if there is none, else
+/// with 126.
+[[noreturn]] inline void die_of_executing(const char* program, int code) {
     complain(describe("run", program, code,
                       code == ENOENT   ? "neither PATH nor the root directory inside has such a "
                                          "program, or its interpreter"
@@ -103,58 +120,10 @@ inline constexpr std::uint64_t last_id = 4'294'967'294; ///< the next one means 
     _exit(code == ENOENT ? 127 : 126);
 }
 
-/// Whether the child was stopped by a signal, since it was last asked.
-[[nodiscard]] inline auto has_stopped(const nsjoin::PidFd& child) -> bool {
-    siginfo_t info{};
-    return waitid(P_PIDFD, static_cast<id_t>(child.fd().get()), &info, WSTOPPED | WNOHANG) == 0 &&
-           info.si_pid != 0;
+[[noreturn]] inline void execute(char** command) {
+    const char* const program = try_to_execute(command);
+    die_of_executing(program, errno);
 }
-
-/// The signals of the command's parent: all blocked, from before there is a child, so that none is
-/// lost or ends the parent alone.
-class Signals {
-  public:
-    Signals() {
-        // An ignored SIGCHLD is not sent at all, and takes the child's status away.
-        ignored_ = std::signal(SIGCHLD, SIG_DFL) == SIG_IGN;
-        sigfillset(&all_);
-        sigprocmask(SIG_BLOCK, &all_, &before_);
-    }
-
-    /// In the child: all as it was.
-    void restore() const {
-        if (ignored_) {
-            (void)std::signal(SIGCHLD, SIG_IGN);
-        }
-        sigprocmask(SIG_SETMASK, &before_, nullptr);
-    }
-
-    /// Waits until the child ends. Meanwhile stops when it stops, and continues it when continued;
-    /// what processes send is passed on, but not what the child itself sent its group. A signal
-    /// from the terminal reaches the child by itself.
-    [[nodiscard]] auto attend(const nsjoin::PidFd& child) const
-        -> nsjoin::Result<nsjoin::ExitStatus> {
-        while (child.alive()) {
-            if (has_stopped(child)) {
-                (void)raise(SIGSTOP);
-                (void)child.send_signal(SIGCONT);
-                continue;
-            }
-            siginfo_t info{};
-            const int number = sigwaitinfo(&all_, &info);
-            const bool sent = number > 0 && info.si_code <= 0 && info.si_pid != child.pid();
-            if (sent && number != SIGCHLD) {
-                (void)child.send_signal(number);
-            }
-        }
-        return child.wait();
-    }
-
-  private:
-    sigset_t all_{};
-    sigset_t before_{};
-    bool ignored_ = false;
-};
 
 /// Ends this process as the child ended: with its exit code, or by the same signal.
 [[noreturn]] inline void end_as(const nsjoin::ExitStatus& status) {

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
+#include <fstream>
 #include <linux/magic.h>
 #include <linux/sockios.h>
 #include <optional>
@@ -168,6 +169,31 @@ class Target {
     return entries;
 }
 
+/// Whether a file of a cgroup lists the process.
+[[nodiscard]] inline auto lists(nsjoin::BorrowedFd cgroup, const char* entry, pid_t pid) -> bool {
+    std::ifstream file{"/proc/self/fd/" + std::to_string(cgroup.get()) + "/" + entry};
+    pid_t listed = 0;
+    while (file >> listed && listed != pid) {
+    }
+    return file && listed == pid;
+}
+
+/// The directory, or dies. The path is as seen from the root of the caller's cgroup namespace,
+/// while the mount may have another root, and then an other cgroup of that name.
+[[nodiscard]] inline auto open_its_cgroup(const Target& target, const std::string& mount,
+                                          const std::string& path) -> nsjoin::OwnedFd {
+    nsjoin::OwnedFd cgroup{open((mount + path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    const pid_t pid = target.pidfd().pid();
+    // A threaded cgroup tells of its threads only.
+    if (!cgroup.ok() ||
+        (!lists(cgroup, "cgroup.procs", pid) && !lists(cgroup, "cgroup.threads", pid))) {
+        die("--join-cgroup: " + target.name() + " is not in " + mount + path +
+            ": the cgroup2 file system there is mounted from another root than that of this cgroup "
+            "namespace, or the target has moved");
+    }
+    return cgroup;
+}
+
 /// The directory of the target's cgroup in the version 2 hierarchy, wherever that is mounted, or
 /// dies.
 [[nodiscard]] inline auto open_cgroup(Target& target) -> nsjoin::OwnedFd {
@@ -182,11 +208,25 @@ class Target {
     for (const char* mount : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
         const nsjoin::OwnedFd top{open(mount, O_PATH | O_DIRECTORY | O_CLOEXEC)};
         if (top.ok() && has_magic(top, CGROUP2_SUPER_MAGIC)) {
-            return open_directory(AT_FDCWD, (mount + path).c_str(), "cgroup " + path);
+            return open_its_cgroup(target, mount, path);
         }
     }
     die("--join-cgroup: the cgroup2 file system is mounted neither at /sys/fs/cgroup nor at "
         "/sys/fs/cgroup/unified");
+}
+
+/// Moves this process into the cgroup.
+inline void enter_cgroup(nsjoin::BorrowedFd cgroup) {
+    const nsjoin::OwnedFd file{openat(cgroup.get(), "cgroup.procs", O_WRONLY | O_CLOEXEC)};
+    if (!file.ok() || write(file.get(), "0", 1) != 1) {
+        const bool denied = errno == EACCES || errno == EPERM;
+        die(describe("enter the cgroup", "", errno,
+                     denied ? "needs the right to write its cgroup.procs, and that of "
+                              "the ancestor it shares with the caller's"
+                     : errno == EOPNOTSUPP ? "it is a threaded cgroup, or one with controllers for "
+                                             "cgroups below it, which takes no process"
+                                           : ""));
+    }
 }
 
 /// An effective id of the target, "Uid" or "Gid", as the calling process's user namespace numbers
