@@ -192,8 +192,8 @@ class [[nodiscard]] Bootstrap {
         }
         draft.new_session = true;
         // The embedding program's to say, as it has more to do with both.
-        draft.propagation = draft.created.contains(Kind::mount) ? Propagation::unchanged
-                                                                : Propagation::private_;
+        draft.propagation =
+            draft.created.contains(Kind::mount) ? Propagation::unchanged : Propagation::private_;
         draft.session_keyring = SessionKeyring::keep;
         draft.child_of = ChildOf::callers_parent;
         if (row.names) {
