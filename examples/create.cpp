@@ -71,6 +71,8 @@ The process:
   -f, --fork               the command is a child: it is pid 1 of a new pid namespace
   --kill-child[=SIGNAL]    it gets SIGKILL, or SIGNAL, when create ends; implies --fork
   --forward-signals        it gets the SIGTERM and SIGINT that create gets; implies --fork (2.42)
+  --clear-env              it gets no variable of the environment (2.42)
+  --whitelist-env LIST     it gets these alone, separated by commas (2.42)
   -S, --setuid UID         take this uid
   -G, --setgid GID         take this gid, and no other groups
   --monotonic SECONDS      set the clock forward, or back; goes with --time
@@ -204,6 +206,9 @@ void explain_rest(const Options& options) {
             say(options.fork ? "create" : "a process outside", "pin ",
                 std::string{nsjoin::facts(kind).name} + " at " + file);
         }
+    }
+    if (options.variables) {
+        say(who, "clear the environment");
     }
     say(who, options.fork ? "run " : "become ",
         *options.command != nullptr ? *options.command : "a shell");

@@ -3,6 +3,7 @@
 #ifndef EXAMPLES_SUPPORT_CREATE_OPTIONS_HPP
 #define EXAMPLES_SUPPORT_CREATE_OPTIONS_HPP
 
+#include "environment.hpp"
 #include "id_ranges.hpp"
 #include "signal_names.hpp"
 
@@ -54,6 +55,7 @@ struct Options {
     uid_t caller_uid = geteuid();
     gid_t caller_gid = getegid();
     bool keep_capabilities = false;
+    std::optional<KeptVariables> variables{}; ///< if the environment is cleared
 
     unsigned long propagation = private_mounts; ///< mount(2) flags; 0: unchanged
     const char* proc = nullptr;
@@ -181,6 +183,8 @@ enum LongOption : int { // NOLINT(*-use-enum-class): getopt_long(3) deals in int
     opt_kill_child,
     opt_forward_signals,
     opt_keep_caps,
+    opt_clear_env,
+    opt_whitelist_env,
     opt_monotonic,
     opt_boottime,
     opt_explain,
@@ -217,6 +221,8 @@ inline constexpr std::array known_options{
     option{"setuid", required_argument, nullptr, 'S'},
     option{"setgid", required_argument, nullptr, 'G'},
     option{"keep-caps", no_argument, nullptr, opt_keep_caps},
+    option{"clear-env", no_argument, nullptr, opt_clear_env},
+    option{"whitelist-env", required_argument, nullptr, opt_whitelist_env},
     option{"monotonic", required_argument, nullptr, opt_monotonic},
     option{"boottime", required_argument, nullptr, opt_boottime},
     option{"explain", no_argument, nullptr, opt_explain},
@@ -339,6 +345,11 @@ inline void map_both(Options& options, IdBlock::From from) {
         return true;
     case 'G':
         options.gid = parse_id("--setgid", value);
+        return true;
+    case opt_clear_env:
+    case opt_whitelist_env:
+        options.variables = options.variables ? std::move(options.variables) : KeptVariables{};
+        options.variables->add(value != nullptr ? value : "");
         return true;
     case opt_keep_caps:
         options.keep_capabilities = true;

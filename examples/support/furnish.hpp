@@ -187,6 +187,9 @@ inline void furnish(const Options& options, const nsjoin::PidFd& caller) {
     if (options.keep_capabilities && options.created.contains(nsjoin::Kind::user)) {
         keep_capabilities_over_exec();
     }
+    if (options.variables) {
+        options.variables->leave_alone();
+    }
     arm_death_signal(options.death_signal, caller);
 }
 

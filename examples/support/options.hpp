@@ -33,8 +33,10 @@ inline auto complain(const std::string& why) -> int {
     return EXIT_FAILURE;
 }
 
+/// As a shell has it, the code for a program that is not there is another one.
 inline auto complain(const nsjoin::Error& error) -> int {
-    return complain(nsjoin::explain(error));
+    const int code = complain(nsjoin::explain(error));
+    return error.reason == nsjoin::Reason::no_helper ? 127 : code;
 }
 
 /// Prints the line and ends the process, be it the caller or the child.
