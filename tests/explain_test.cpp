@@ -646,3 +646,13 @@ TEST_CASE("an error in words: what to do") {
     CHECK(text(Step::write_time_offsets, EINTR) == "write timens_offsets (pid 4711): EINTR");
     CHECK(text(Step::create_net, EINTR) == "create net (pid 4711): EINTR");
 }
+
+TEST_CASE("a child of another user namespace that keeps the caller's terminal is named") {
+    const auto names_terminal = [](const nsjoin::Plan& plan) {
+        return nsjoin::explain(plan).find("CVE-2017-5226") != std::string::npos;
+    };
+    const auto user = nsjoin::JoinPlan{}.create(support::own_root());
+    CHECK(names_terminal(user));
+    CHECK_FALSE(names_terminal(user.new_session()));
+    CHECK_FALSE(names_terminal(nsjoin::JoinPlan{}.create<nsjoin::Kind::uts>()));
+}

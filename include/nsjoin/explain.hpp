@@ -360,6 +360,11 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
     const Schedule now = schedule(outline, facts);
     std::string text{outline.program ? whose_memory(outline, now.roles) : ""};
     text.append(explain_kinds(outline, now, asked));
+    if (now.roles.user_changes && !outline.said.contains(Step::new_session)) {
+        text.append(
+            "the child keeps the caller's controlling terminal, if it has one, and can type "
+            "into it (CVE-2017-5226): a new session or a console keeps it out\n");
+    }
     bool several = false;
     for (std::size_t i = 0; i < now.count; ++i) {
         const bool join = is_join(now.list[i].step);
