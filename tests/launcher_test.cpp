@@ -560,14 +560,23 @@ TEST_CASE("a caller without descriptors to spare is told so, and nothing is left
 
 TEST_CASE("a launcher outlives the thread that started it") {
     const support::NothingLeft nothing_left;
-    std::unique_ptr<Launcher> launcher;
-    std::thread{[&] {
-        launcher = std::make_unique<Launcher>(*Launcher::start());
-    }}.join();
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 50; ++i) {
+        std::unique_ptr<Launcher> launcher;
+        std::atomic<bool> started{false};
+        std::thread thread{[&] {
+            launcher = std::make_unique<Launcher>(*Launcher::start());
+            started = true;
+        }};
+        while (!started) {
+            std::this_thread::yield();
+        }
+        // With the thread, those end that wait for requests: perhaps with one in their hands.
+        for (int k = 0; k < 4; ++k) {
+            CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+        }
+        thread.join();
         CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
     }
-    launcher.reset();
 }
 
 TEST_CASE("a launcher ends with its caller, though a copy of that has its socket") {

@@ -87,14 +87,15 @@ class [[nodiscard]] Launcher {
         if (!done) {
             return Unexpected{done.error()};
         }
-        for (bool again = false;; again = true) {
+        constexpr int most_tries = 3;
+        for (int tries = 1;; ++tries) {
             auto connection = live_connection();
             if (!connection) {
                 return Unexpected{connection.error()};
             }
             bool taken = false;
             auto child = ask(**connection, plan.parts(), command, taken);
-            if (child || taken || again) {
+            if (child || taken || tries == most_tries) {
                 return child;
             }
         }
@@ -201,6 +202,10 @@ class [[nodiscard]] Launcher {
         done = send_all(pair->first, state, plan, command);
         detail::LauncherTalk talk{std::move(pair->first), std::move(reserve), to, plan.deadline};
         auto child = talk.run();
+        // A joiner that was killed with the request in its hands has done nothing: with the thread
+        // that started the launcher ends who waits, and has not said yet that it works.
+        taken = talk.taken() || !to.process().alive() || child ||
+                child.error().reason != Reason::process_died;
         // Whoever closed the channel before all was sent may have said why.
         const bool told = child || child.error().reason != Reason::process_died;
         return done || told ? std::move(child) : Result<PidFd>{Unexpected{done.error()}};

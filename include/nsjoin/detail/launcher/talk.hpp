@@ -52,6 +52,9 @@ class LauncherTalk {
         }
     }
 
+    /// Whether somebody is at work, or was: it is said before anything is done.
+    [[nodiscard]] auto taken() const noexcept -> bool { return taken_; }
+
     [[nodiscard]] auto run() -> Result<PidFd> {
         Result<PidFd> child = fail(Step::start_program, Reason::process_died, "the launcher");
         while (step(child)) {
