@@ -148,7 +148,7 @@ struct Command {
     std::span<const PassedFd> descriptors{};
     /// Closes every descriptor but 0, 1, 2 and those that are passed: one that leads out of what is
     /// joined would be a way out (CVE-2024-21626). Else those stay open that have no close-on-exec.
-    /// close_range(2), Linux 5.9; before, one close(2) for each number.
+    /// close_range(2), Linux 5.9; before, one close(2) for each that /proc lists.
     bool close_others = true;
 
     /// The blocked signals. If empty, the calling thread's.

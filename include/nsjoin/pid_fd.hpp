@@ -179,7 +179,7 @@ namespace detail {
 /// has, and others run on. One that is about to end may take a moment. poll(2).
 [[nodiscard]] inline auto why_gone(BorrowedFd pidfd) noexcept -> Reason {
     pollfd entry{pidfd.get(), POLLIN, 0};
-    const timespec moment{0, 100'000'000};
+    timespec moment{0, 100'000'000};
     return call_again(SYS_ppoll, &entry, 1UL, &moment, nullptr, 0UL) == 0
                ? Reason::first_thread_ended
                : Reason::process_gone;

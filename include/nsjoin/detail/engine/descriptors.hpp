@@ -175,7 +175,10 @@ inline constexpr std::size_t max_passed = 256;
 [[nodiscard]] inline auto close_listed(unsigned first, unsigned last) noexcept -> bool {
     const OwnedFd list = open_own_list();
     alignas(std::uint64_t) std::array<char, 1024> entries{};
-    long length = list.ok() ? call(SYS_getdents64, list.get(), entries.data(), entries.size()) : -1;
+    bool lists_itself = false; // else it is another process's
+    long length = list.ok() && lies_on(list.get(), proc_super_magic)
+                      ? call(SYS_getdents64, list.get(), entries.data(), entries.size())
+                      : -1;
     if (length < 0) {
         return false;
     }
@@ -188,6 +191,7 @@ inline constexpr std::size_t max_passed = 256;
             for (; *name >= '0' && *name <= '9'; ++name) { // NOLINT(*-pointer-arithmetic)
                 fd = 10 * fd + static_cast<unsigned>(*name - '0');
             }
+            lists_itself = lists_itself || fd == static_cast<unsigned>(list.get());
             if (fd >= first && fd <= last && fd != static_cast<unsigned>(list.get())) {
                 close_once(static_cast<int>(fd));
             }
@@ -195,7 +199,7 @@ inline constexpr std::size_t max_passed = 256;
         }
         length = call(SYS_getdents64, list.get(), entries.data(), entries.size());
     }
-    return length == 0;
+    return length == 0 && lists_itself;
 }
 
 /// Closes `first` to `last`. close_range(2), or where that is missing one by one: a limit that was

@@ -81,7 +81,6 @@ run_attempts(Run& run, Result<void> (*before)(const Run&) noexcept = nullptr) no
     switch (step) {
     case Step::set_root:
         return needs(cap_sys_chroot);
-    case Step::set_groups:
     case Step::set_gid:
         return needs(cap_setgid);
     case Step::set_uid:
