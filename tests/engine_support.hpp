@@ -8,6 +8,7 @@
 #include <nsjoin/join.hpp>
 
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <sys/resource.h>
@@ -508,6 +509,45 @@ inline void reap_strays(const std::set<pid_t>& kept) {
     return nsjoin::NewUser{.uids = *nsjoin::IdMap::single(0, ::geteuid()),
                            .gids = *nsjoin::IdMap::single(0, ::getegid())};
 }
+
+/// A root file system: a static shell, and a few directories.
+class RootFileSystem {
+  public:
+    RootFileSystem() {
+        for (const char* name : {"/bin", "/proc", "/tmp", "/work"}) {
+            ok_ = ok_ && ::mkdir((path() + name).c_str(), 0755) == 0;
+        }
+        std::error_code failed;
+        for (const char* name : {"/bin/sh", "/bin/true"}) {
+            ok_ = ok_ && std::filesystem::copy_file("/bin/busybox", path() + name, failed);
+        }
+        ok_ = ok_ && ::chmod(path().c_str(), 0755) == 0;
+    }
+
+    RootFileSystem(const RootFileSystem&) = delete;
+    RootFileSystem(RootFileSystem&&) = delete;
+    auto operator=(const RootFileSystem&) -> RootFileSystem& = delete;
+    auto operator=(RootFileSystem&&) -> RootFileSystem& = delete;
+
+    ~RootFileSystem() {
+        std::error_code failed;
+        for (const auto& entry : std::filesystem::directory_iterator{path(), failed}) {
+            std::filesystem::remove_all(entry.path(), failed);
+        }
+    }
+
+    [[nodiscard]] auto ok() const -> bool { return ok_; }
+
+    [[nodiscard]] auto path() const -> const std::string& { return directory_.path(); }
+
+    void link(const char* to, const char* name) {
+        ok_ = ok_ && ::symlink(to, (path() + name).c_str()) == 0;
+    }
+
+  private:
+    TemporaryDirectory directory_;
+    bool ok_ = true;
+};
 
 } // namespace support
 

@@ -416,9 +416,11 @@ TEST_CASE("a caller that waits for a stopped child can be ended") {
         // Until one is held up; a faster one goes on, and is ended with its maker.
         bool held = false;
         for (int i = 0; i < 300 && !held; ++i) {
+            support::TestPipe ready;
             const pid_t caller = ::fork();
             if (caller == 0) {
                 support::default_signals();
+                (void)ready.put('r');
                 const auto plan = nsjoin::JoinPlan{}.join(*target, joined).death_signal(SIGKILL);
                 if (clone) {
                     const auto side = nsjoin::join_and_clone(plan);
@@ -427,11 +429,12 @@ TEST_CASE("a caller that waits for a stopped child can be ended") {
                 (void)nsjoin::join_and_exec(plan, run_true);
                 ::_exit(7);
             }
+            char byte = 0;
+            REQUIRE(ready.get(byte));
             ::usleep(30'000);
-            held = ::waitpid(caller, nullptr, WNOHANG) == 0;
-            if (held) {
+            if (::waitpid(caller, nullptr, WNOHANG) == 0) {
                 ::kill(caller, SIGTERM);
-                CHECK(support::wait_for(caller) == 128 + SIGTERM);
+                held = support::wait_for(caller) == 128 + SIGTERM; // else it was slow, not held up
             }
         }
         CHECK(held);

@@ -35,6 +35,7 @@ struct NamedPlan {
 /// The plans; `net` is a descriptor of the container's.
 auto plans_of(const nsjoin::PidFd& target, const nsjoin::NamespaceFd<Kind::net>& net)
     -> std::vector<NamedPlan> {
+    static const support::RootFileSystem files;
     constexpr auto seven = nsjoin::kinds<Kind::user, Kind::mount, Kind::pid, Kind::net, Kind::ipc,
                                          Kind::uts, Kind::cgroup>;
     return {
@@ -56,6 +57,18 @@ auto plans_of(const nsjoin::PidFd& target, const nsjoin::NamespaceFd<Kind::net>&
                                                .as({.uid = 0, .gid = 0})
                                                .name("swept")
                                                .new_session()},
+        {"furnish what is created",
+         nsjoin::JoinPlan{}
+             .create(support::own_root())
+             .create<Kind::mount, Kind::pid, Kind::net, Kind::uts>()
+             .host_name("inside")
+             .loopback_up()
+             .pivot_root(files.path())
+             .mount_proc()
+             .working_directory("/work")
+             .umask(022)
+             .capabilities(nsjoin::Capabilities::limited_to(nsjoin::Capability::chown))
+             .no_new_privileges()},
     };
 }
 

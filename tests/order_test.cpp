@@ -177,11 +177,11 @@ class Implied {
     }
 
   private:
-    static constexpr auto bit(Step step) -> std::uint64_t {
-        return std::uint64_t{1} << index(step);
+    static constexpr auto bit(Step step) -> nsjoin::detail::StepBits {
+        return nsjoin::detail::StepBits{1} << index(step);
     }
 
-    std::array<std::uint64_t, nsjoin::plan_step_count> before_{};
+    std::array<nsjoin::detail::StepBits, nsjoin::plan_step_count> before_{};
 };
 
 constexpr Implied granted{nsjoin::circumstances(UserRights::granted)};
@@ -309,4 +309,9 @@ TEST_CASE("the table says by itself: what CVEs taught") {
     must_follow(Step::set_gid, Step::set_uid);
     must_follow(Step::set_uid, Step::verify_ids);
     must_follow(Step::set_uid, Step::set_death_signal);
+    must_follow(Step::detach_old_root, Step::set_working_directory); // CVE-2024-21626
+    must_follow(Step::limit_capabilities, Step::set_uid);            // CVE-2022-29162
+    must_follow(Step::set_uid, Step::set_capabilities);
+    must_follow(Step::set_capabilities, Step::set_death_signal);
+    must_follow(Step::set_priority, Step::join_user);
 }

@@ -66,6 +66,104 @@ static_assert(differs_at(plan().childs_parent_is_callers(), facts(),
                          caller(none(check_plan), make_channel, clone3(make_child)),
                          child(clear_inheritable, report), caller(hear(report))) == nowhere);
 
+// ── What a child furnishes ───────────────────────────────────────────────────────────────────────
+
+// Names and the loopback interface, while the rights are there.
+static_assert(
+    differs_at(
+        plan().creates(uts | net).says(set_host_name | set_domain_name | bring_up_loopback).ids(),
+        facts(),
+        caller(none(check_plan), make_channel, clone3(make_child),
+               with_clone(create_net, net | uts)),
+        child(set_host_name, set_domain_name, bring_up_loopback, clear_inheritable, set_groups,
+              set_gid, set_uid, verify_ids, report),
+        caller(hear(report))) == nowhere);
+
+// In a user namespace of its own, when the ids are mapped.
+static_assert(differs_at(plan().creates(user | net).maps().says(bring_up_loopback), facts(),
+                         caller(none(check_plan), open_proc, pin_caller, make_channel,
+                                clone3(make_child), with_clone(create_user, user), write_uid_map,
+                                write_gid_map, tell(await_maps)),
+                         child(await_maps, become_root, unshare(create_net, net), bring_up_loopback,
+                               set_groups, set_gid, set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
+// In a joined UTS namespace, by the child: the joiner has ended.
+static_assert(differs_at(plan().joins(pid | uts, target(1)).says(set_host_name), facts(),
+                         caller(none(check_plan), none(open_target), make_channel, clear_dumpable,
+                                clone(make_joiner)),
+                         joiner(setns_pidfd(pid | uts), clone3(make_child)),
+                         child(set_host_name, clear_inheritable, report),
+                         caller(hear(report))) == nowhere);
+
+// The old root is there until /proc is mounted, and gone before the working directory is changed.
+static_assert(differs_at(plan()
+                             .creates(mount | pid)
+                             .propagation()
+                             .says(pivot_root | detach_old_root | mount_proc)
+                             .working_directory()
+                             .console(),
+                         facts(),
+                         caller(none(check_plan), check_console, make_channel, clone3(make_child),
+                                with_clone(create_pid, mount | pid)),
+                         child(set_propagation, new_session, pivot_root, mount_proc,
+                               detach_old_root, set_working_directory, set_console,
+                               clear_inheritable, report),
+                         caller(hear(report))) == nowhere);
+
+// In another root directory, whose /proc it is then.
+static_assert(differs_at(plan().creates(mount).says(mount_proc).root(), facts(),
+                         caller(none(check_plan), make_channel, clone3(make_child),
+                                with_clone(create_mount, mount)),
+                         child(set_root, mount_proc, clear_inheritable, report),
+                         caller(hear(report))) == nowhere);
+
+// The umask and the processors: in the cgroup, which has some of them.
+static_assert(differs_at(plan().cgroup().says(set_umask | set_cpu_affinity), facts(),
+                         caller(none(check_plan), open_cgroup, make_channel, clone3(make_child)),
+                         child(write_procs(), set_umask, set_cpu_affinity, clear_inheritable,
+                               report),
+                         caller(hear(report))) == nowhere);
+
+// The priority, by whoever has the caller's rights still.
+static_assert(differs_at(plan().says(set_priority), facts(),
+                         caller(none(check_plan), make_channel, clone3(make_child)),
+                         child(set_priority, clear_inheritable, report),
+                         caller(hear(report))) == nowhere);
+static_assert(differs_at(plan().joins(seven, target(1)).says(set_priority), facts(),
+                         caller(none(check_plan), none(open_target), make_channel, clear_dumpable,
+                                clone(make_joiner)),
+                         joiner(set_priority, setns_pidfd(seven), clone3(make_child)),
+                         child(set_groups, set_gid, set_uid, verify_ids, report),
+                         caller(hear(report))) == nowhere);
+
+// Capabilities: the bounding set with the rights that the ids take, the others with those ids; no
+// rights are given by a program then, and the death signal comes behind all of it.
+static_assert(differs_at(plan()
+                             .ids()
+                             .says(limit_capabilities | set_capabilities | set_no_new_privileges)
+                             .death_signal(),
+                         facts(), caller(none(check_plan), make_channel, clone3(make_child)),
+                         child(limit_capabilities, set_groups, set_gid, set_uid, verify_ids,
+                               set_capabilities, set_no_new_privileges, set_death_signal, report),
+                         caller(hear(report))) == nowhere);
+
+// The same of a program, on the caller's memory.
+static_assert(differs_at(plan().program().ids().says(limit_capabilities | set_capabilities),
+                         facts(), caller(none(check_plan), clear_dumpable, clone3(make_child)),
+                         child(limit_capabilities, set_groups, set_gid, set_uid, verify_ids,
+                               set_capabilities, execute)) == nowhere);
+
+// In a user namespace of its own, which gives all of them.
+static_assert(differs_at(plan().creates(user).maps().says(limit_capabilities | set_capabilities),
+                         facts(),
+                         caller(none(check_plan), open_proc, pin_caller, make_channel,
+                                clone3(make_child), with_clone(create_user, user), write_uid_map,
+                                write_gid_map, tell(await_maps)),
+                         child(await_maps, limit_capabilities, set_groups, set_gid, set_uid,
+                               verify_ids, set_capabilities, report),
+                         caller(hear(report))) == nowhere);
+
 // ── Joins ────────────────────────────────────────────────────────────────────────────────────────
 
 // One kind by the target's pidfd: the child joins by itself.
@@ -727,7 +825,7 @@ static_assert(differs_at(plan()
                              .says(set_signals),
                          facts(), caller(none(check_plan), check_console, clone3(make_child)),
                          child(own_descriptors, new_session, set_console, clear_inheritable,
-                               pass_descriptors, set_limits, set_no_new_privileges, set_signals,
+                               set_no_new_privileges, pass_descriptors, set_limits, set_signals,
                                execute)) == nowhere);
 
 // The same in a copy, whose table is its own.
@@ -738,10 +836,9 @@ static_assert(differs_at(plan()
                              .says(set_limits | set_no_new_privileges)
                              .says(set_signals),
                          facts(), caller(none(check_plan), make_channel, clone3(make_child)),
-                         child(clear_inheritable, report), caller(hear(report)),
-                         child(offer_errors), caller(hear(offer_errors)),
-                         child(pass_descriptors, set_limits, set_no_new_privileges, set_signals,
-                               execute),
+                         child(clear_inheritable, set_no_new_privileges, report),
+                         caller(hear(report)), child(offer_errors), caller(hear(offer_errors)),
+                         child(pass_descriptors, set_limits, set_signals, execute),
                          caller(hear(execute))) == nowhere);
 
 // In a cgroup, born there.
@@ -988,12 +1085,12 @@ class Table {
   private:
     static constexpr auto index(Step step) -> std::size_t { return static_cast<std::size_t>(step); }
 
-    static constexpr auto bit(Step step) -> std::uint64_t {
-        return std::uint64_t{1} << index(step);
+    static constexpr auto bit(Step step) -> nsjoin::detail::StepBits {
+        return nsjoin::detail::StepBits{1} << index(step);
     }
 
-    std::array<std::uint64_t, nsjoin::plan_step_count> direct_{};
-    std::array<std::uint64_t, nsjoin::plan_step_count> before_{};
+    std::array<nsjoin::detail::StepBits, nsjoin::plan_step_count> direct_{};
+    std::array<nsjoin::detail::StepBits, nsjoin::plan_step_count> before_{};
 };
 
 constexpr When any_first = When::rights_taken | When::own_memory | When::oom_by_first |

@@ -40,6 +40,7 @@ struct Named {
 constexpr std::array calls{
     Named{"capget", SYS_capget},
     Named{"capset", SYS_capset},
+    Named{"chdir", SYS_chdir},
     Named{"chroot", SYS_chroot},
     Named{"clone", SYS_clone},
     Named{"clone3", SYS_clone3},
@@ -71,6 +72,7 @@ constexpr std::array calls{
     Named{"pidfd_open", SYS_pidfd_open},
     Named{"pidfd_send_signal", SYS_pidfd_send_signal},
     Named{"pipe2", SYS_pipe2},
+    Named{"pivot_root", SYS_pivot_root},
     Named{"ppoll", SYS_ppoll},
     Named{"prctl", SYS_prctl},
     Named{"prlimit64", SYS_prlimit64},
@@ -79,22 +81,29 @@ constexpr std::array calls{
     Named{"recvfrom", SYS_recvfrom},
     Named{"recvmsg", SYS_recvmsg},
     Named{"restart_syscall", SYS_restart_syscall},
+    Named{"sched_setaffinity", SYS_sched_setaffinity},
     Named{"rseq", SYS_rseq},
     Named{"rt_sigaction", SYS_rt_sigaction},
     Named{"rt_sigprocmask", SYS_rt_sigprocmask},
     Named{"sched_yield", SYS_sched_yield},
     Named{"sendmsg", SYS_sendmsg},
     Named{"sendto", SYS_sendto},
+    Named{"setdomainname", SYS_setdomainname},
     Named{"setgroups", SYS_setgroups},
+    Named{"sethostname", SYS_sethostname},
     Named{"setns", SYS_setns},
+    Named{"setpriority", SYS_setpriority},
     Named{"setresgid", SYS_setresgid},
     Named{"setresuid", SYS_setresuid},
     Named{"setsid", SYS_setsid},
     Named{"setsockopt", SYS_setsockopt},
     Named{"set_robust_list", SYS_set_robust_list},
     Named{"shutdown", SYS_shutdown},
+    Named{"socket", SYS_socket},
     Named{"socketpair", SYS_socketpair},
     Named{"statx", SYS_statx},
+    Named{"umask", SYS_umask},
+    Named{"umount2", SYS_umount2},
     Named{"unshare", SYS_unshare},
     Named{"wait4", SYS_wait4},
     Named{"waitid", SYS_waitid},
@@ -149,6 +158,7 @@ constexpr std::array afterwards{
     Named{"the dumpable flag is given back", SYS_prctl},
     Named{"the opener, or the child of an attempt that failed, is ended", SYS_pidfd_send_signal},
     Named{"the child of an attempt that failed sees it", SYS_shutdown},
+    Named{"what it said before is heard", SYS_recvfrom},
 };
 
 /// What follows a task that failed: it is told, and the caller asks before it tries again.
@@ -681,6 +691,18 @@ struct Handles {
     support::Cgroup cgroup{"/sys/fs/cgroup/unified"};
     support::Cgroup old_cgroup{"/sys/fs/cgroup/pids"};
     std::array<nsjoin::MountSource, 1> sources{{{"/tmp", 200}}};
+    support::RootFileSystem files;
+
+    /// Those that this process may run on.
+    [[nodiscard]] static auto cpus() -> nsjoin::CpuSet {
+        nsjoin::CpuSet set;
+        cpu_set_t allowed{};
+        (void)::sched_getaffinity(0, sizeof allowed, &allowed);
+        for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+            set = CPU_ISSET(cpu, &allowed) ? set.with(cpu) : set;
+        }
+        return set;
+    }
 };
 
 auto root_map() -> nsjoin::NewUser {
@@ -759,6 +781,26 @@ auto plans_that_create(const Handles& h) -> std::vector<Case> {
         {"oom_score_adj alone", JoinPlan{}.oom_score_adj(5)},
         {"a console", JoinPlan{}.console(h.console.peer.fd()).death_signal(SIGKILL)},
         {"a deadline", JoinPlan{}.deadline(std::chrono::seconds{20})},
+        {"names and the loopback interface", JoinPlan{}
+                                                 .create<Kind::uts, Kind::net>()
+                                                 .host_name("inside")
+                                                 .domain_name("here")
+                                                 .loopback_up()},
+        {"a root mount and a /proc", JoinPlan{}
+                                         .create<Kind::mount, Kind::pid>()
+                                         .pivot_root(h.files.path())
+                                         .mount_proc()
+                                         .working_directory("/tmp")},
+        {"a root by path", JoinPlan{}.root("/").umask(022).priority(1).cpu_affinity(h.cpus())},
+        {"capabilities",
+         JoinPlan{}
+             .as({.uid = 1000, .gid = 1000, .groups = {5}})
+             .capabilities(nsjoin::Capabilities::kept_by_programs(nsjoin::Capability::chown))
+             .no_new_privileges()},
+        {"capabilities in a user namespace",
+         JoinPlan{}
+             .create(root_map())
+             .capabilities(nsjoin::Capabilities::limited_to(nsjoin::Capability::chown))},
         {"the caller's parent's child",
          JoinPlan{}.create<Kind::net, Kind::pid>().child_of(nsjoin::ChildOf::callers_parent)},
     };

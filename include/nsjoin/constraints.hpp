@@ -2,8 +2,8 @@
 #ifndef NSJOIN_CONSTRAINTS_HPP
 #define NSJOIN_CONSTRAINTS_HPP
 
-#include <nsjoin/conditions.hpp>
-#include <nsjoin/step.hpp>
+#include <nsjoin/constraints/constraint.hpp>
+#include <nsjoin/constraints/inside.hpp>
 
 #include <array>
 #include <cstddef>
@@ -12,57 +12,7 @@
 
 namespace nsjoin {
 
-/// `before` comes before `after`, and why. `since` is the first kernel in which it matters.
-struct Constraint {
-    Step before = Step::check_plan;
-    Step after = Step::check_plan;
-    const char* why = "";
-    KernelVersion since{3, 8};
-    When when = When::always;
-};
-
 namespace detail {
-
-inline constexpr const char* why_checked_first =
-    "what can be known wrong is refused before the first system call";
-inline constexpr const char* why_pinned =
-    "a pid can be reused, its descriptor can't; and paths change their meaning in a joined mount "
-    "namespace";
-inline constexpr const char* why_terminal_outside =
-    "a terminal is verified outside: inside, its name means what the target wants (CVE-2025-52565)";
-inline constexpr const char* why_cgroup_outside =
-    "the host's cgroup file system may not be mounted inside";
-inline constexpr const char* why_inherited = "the child inherits its end";
-inline constexpr const char* why_not_the_caller =
-    "it changes that process alone: the caller stays as it was";
-inline constexpr const char* why_not_dumpable =
-    "a process inside must not ptrace the joiner while it holds rights outside (CVE-2016-9962)";
-inline constexpr const char* why_for_the_child =
-    "it is for the child: the caller stays where it is";
-inline constexpr const char* why_owned = "the new user namespace is to own it";
-inline constexpr const char* why_ids_first =
-    "what the kernel makes for a new namespace belongs to the ids of who creates it";
-inline constexpr const char* why_groups_outside =
-    "groups of the host's are not taken inside, where setgroups may be denied";
-inline constexpr const char* why_mount_last =
-    "the mount namespace moves root and working directory: what can fail fails before it";
-inline constexpr const char* why_born_inside =
-    "only children born afterwards are in the joined namespaces";
-inline constexpr const char* why_privileged = "it needs a right that the change of ids gives up";
-inline constexpr const char* why_cgroup_root =
-    "the root of a new cgroup namespace is the cgroup that its creator is in";
-inline constexpr const char* why_pinned_caller =
-    "who waits for the caller's word sees by it that there will be none";
-inline constexpr const char* why_opener_outside =
-    "the opener has the rights and namespaces that the caller has";
-inline constexpr const char* why_callers_flag =
-    "the process runs on the caller's memory, whose flag it is: a change of ids clears it too";
-inline constexpr const char* why_refused_first =
-    "what is joined can be refused: then nothing was created";
-inline constexpr const char* why_closes =
-    "it closes the descriptors that only the steps before it need";
-inline constexpr const char* why_shared_table = "the table may be the caller's until then";
-inline constexpr const char* why_program_last = "what the command says is done when the plan is";
 
 inline constexpr std::array written_constraints{
     Constraint{Step::open_target, Step::make_joiner, why_pinned},
@@ -305,12 +255,9 @@ inline constexpr std::array written_constraints{
     Constraint{Step::offer_errors, Step::pass_descriptors,
                "its end is kept out of the way of those that are passed"},
     Constraint{Step::report, Step::pass_descriptors, why_program_last},
-    Constraint{Step::report, Step::set_no_new_privileges, why_program_last},
     Constraint{Step::pass_descriptors, Step::set_limits,
                "a lower limit of descriptors would forbid to place them"},
     Constraint{Step::set_limits, Step::set_signals,
-               "no signal ends the program before it has all that the command says"},
-    Constraint{Step::set_no_new_privileges, Step::set_signals,
                "no signal ends the program before it has all that the command says"},
     Constraint{Step::set_signals, Step::execute,
                "the program starts with the signals that the command says"},
@@ -318,7 +265,7 @@ inline constexpr std::array written_constraints{
 
 /// What is so for each kind, and for each step of a command.
 [[nodiscard]] consteval auto repeated_constraints() noexcept {
-    std::array<Constraint, 4 * kind_count + 4 * (kind_count - 1) + kind_count - 2 + 5 + 8> result{};
+    std::array<Constraint, 4 * kind_count + 4 * (kind_count - 1) + kind_count - 2 + 4 + 8> result{};
     std::size_t next = 0;
     const auto add = [&](Step before, Step after, const char* why, When when = When::always) {
         result[next++] = {before, after, why, {3, 8}, when};
@@ -347,8 +294,8 @@ inline constexpr std::array written_constraints{
           Step::pin_caller, Step::make_channel, Step::make_opener, Step::clear_dumpable}) {
         add(Step::check_plan, step, why_checked_first);
     }
-    for (const Step step : {Step::pass_descriptors, Step::set_limits, Step::set_no_new_privileges,
-                            Step::set_signals, Step::execute}) {
+    for (const Step step :
+         {Step::pass_descriptors, Step::set_limits, Step::set_signals, Step::execute}) {
         add(Step::make_child, step, "it is for the program that the child becomes");
     }
     return result;
@@ -356,9 +303,13 @@ inline constexpr std::array written_constraints{
 
 [[nodiscard]] consteval auto all_constraints() noexcept {
     constexpr auto repeated = repeated_constraints();
-    std::array<Constraint, written_constraints.size() + repeated.size()> result{};
+    std::array<Constraint, written_constraints.size() + inside_constraints.size() + repeated.size()>
+        result{};
     std::size_t next = 0;
     for (const Constraint& c : written_constraints) {
+        result[next++] = c;
+    }
+    for (const Constraint& c : inside_constraints) {
         result[next++] = c;
     }
     for (const Constraint& c : repeated) {

@@ -30,6 +30,8 @@ enum class Reason : std::uint8_t {
     id_not_mapped,        ///< an id that the user namespace's maps do not have
     ids_differ,           ///< the process has other ids than it took
     groups_denied,        ///< setgroups is denied in the user namespace
+    no_capability,        ///< a capability to keep that is not there: see Error::subject
+    capabilities_differ,  ///< the process has other capabilities than it took
     not_a_terminal,       ///< the console is no terminal
     not_procfs,           ///< /proc is not the kernel's
     not_a_cgroup,         ///< the descriptor is no directory of a cgroup file system

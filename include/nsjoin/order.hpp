@@ -13,10 +13,10 @@ namespace nsjoin {
 namespace detail {
 
 /// The constraints as the sort reads them, which has no use for the reasons: for each of the first
-/// N steps a word with a bit for each step that it waits for, and what holds only sometimes.
+/// N steps a set with a bit for each step that it waits for, and what holds only sometimes.
 template <std::size_t N, std::size_t Count>
 struct Waits {
-    static_assert(N <= 64, "nsjoin: a set of steps is one word");
+    static_assert(N <= 128, "nsjoin: a set of steps has a bit for each");
 
     struct Sometimes {
         std::uint8_t before = 0;
@@ -24,12 +24,12 @@ struct Waits {
         When when = When::always;
     };
 
-    std::array<std::uint64_t, N> always{};
+    std::array<StepBits, N> always{};
     std::array<Sometimes, Count> sometimes{};
 };
 
-[[nodiscard]] constexpr auto step_bit(std::size_t step) noexcept -> std::uint64_t {
-    return std::uint64_t{1} << step;
+[[nodiscard]] constexpr auto step_bit(std::size_t step) noexcept -> StepBits {
+    return StepBits{1} << step;
 }
 
 template <std::size_t N, const auto& Constraints>
@@ -66,14 +66,14 @@ struct Sorted {
 template <std::size_t N, std::size_t Count>
 [[nodiscard]] constexpr auto sort_steps(const Waits<N, Count>& waits, When circumstances) noexcept
     -> Sorted<N> {
-    std::array<std::uint64_t, N> waits_for = waits.always;
+    std::array<StepBits, N> waits_for = waits.always;
     for (const auto& c : waits.sometimes) {
         if (holds(c.when, circumstances)) {
             waits_for[c.after] |= step_bit(c.before);
         }
     }
     Sorted<N> result;
-    std::uint64_t done = 0;
+    StepBits done = 0;
     std::size_t first = 0; // all before it are done
     for (Step& place : result.steps) {
         while ((done & step_bit(first)) != 0) {

@@ -26,6 +26,7 @@ enum class Step : std::uint8_t {
     make_joiner,
     enter_cgroup,
     set_oom_score_adj,
+    set_priority,
     open_time_offsets,
     clear_dumpable,
     drop_groups,
@@ -54,26 +55,36 @@ enum class Step : std::uint8_t {
     write_time_offsets,
     enter_time,
     set_propagation,
+    set_host_name,
+    set_domain_name,
+    bring_up_loopback,
     open_mount_sources,
     take_mount_sources,
     own_descriptors,
     new_session,
     set_console,
     set_root,
+    pivot_root,
+    mount_proc,
+    detach_old_root,
     set_working_directory,
     set_name,
+    set_umask,
+    set_cpu_affinity,
     clear_inheritable,
+    limit_capabilities,
     set_groups,
     set_gid,
     set_uid,
     verify_ids,
     new_session_keyring,
+    set_capabilities,
+    set_no_new_privileges,
     set_death_signal,
     report,
     offer_errors,
     pass_descriptors,
     set_limits,
-    set_no_new_privileges,
     set_signals,
     execute,
 
@@ -187,13 +198,20 @@ class StepTable {
 
 inline constexpr StepTable step_table{};
 
+namespace detail {
+
+__extension__ using StepBits = unsigned __int128; ///< a bit for each step of a plan
+
+} // namespace detail
+
 /// A set of a plan's steps: a value, usable in constant expressions and as a template argument.
 class StepSet {
   public:
     constexpr StepSet() noexcept = default;
 
     // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): a step is a set of one
-    constexpr StepSet(Step step) noexcept : bits{std::uint64_t{1} << static_cast<unsigned>(step)} {}
+    constexpr StepSet(Step step) noexcept
+        : bits{detail::StepBits{1} << static_cast<unsigned>(step)} {}
 
     [[nodiscard]] constexpr auto contains(Step step) const noexcept -> bool {
         return (bits >> static_cast<unsigned>(step) & 1U) != 0;
@@ -211,10 +229,10 @@ class StepSet {
 
     [[nodiscard]] friend constexpr auto operator==(StepSet, StepSet) noexcept -> bool = default;
 
-    std::uint64_t bits = 0; ///< public, as a template argument demands it
+    detail::StepBits bits = 0; ///< public, as a template argument demands it
 };
 
-static_assert(plan_step_count <= 64);
+static_assert(plan_step_count <= 128);
 
 [[nodiscard]] constexpr auto operator|(Step a, Step b) noexcept -> StepSet {
     return StepSet{a} | StepSet{b};

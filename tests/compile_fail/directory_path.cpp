@@ -1,10 +1,13 @@
-// expect: nsjoin: a working directory is open and stays so
+// expect: nsjoin: keep the path in a variable
 #include <nsjoin/plan.hpp>
 
-[[maybe_unused]] void changes(const nsjoin::OwnedFd& directory) {
+#include <string>
+
+[[maybe_unused]] void changes(const std::string& path) {
 #ifdef NSJOIN_REJECT
-    (void)(nsjoin::JoinPlan{}.working_directory("/srv"), 0);
+    (void)(nsjoin::JoinPlan{}.working_directory(path + "/work"), 0);
 #else
-    (void)nsjoin::JoinPlan{}.working_directory(directory);
+    (void)nsjoin::JoinPlan{}.working_directory(path);
+    (void)nsjoin::JoinPlan{}.working_directory("/srv");
 #endif
 }

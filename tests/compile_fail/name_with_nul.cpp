@@ -1,4 +1,4 @@
-// expect: a_process_name_ends_with_its_only_nul
+// expect: a_name_ends_with_its_only_nul
 #include <nsjoin/plan.hpp>
 
 [[maybe_unused]] auto build() -> nsjoin::Plan {

@@ -1,10 +1,13 @@
-// expect: nsjoin: a root is a directory that is open and stays so
+// expect: nsjoin: keep the path in a variable
 #include <nsjoin/plan.hpp>
 
-[[maybe_unused]] void changes(const nsjoin::OwnedFd& directory) {
+#include <string>
+
+[[maybe_unused]] void changes(const std::string& path) {
 #ifdef NSJOIN_REJECT
-    (void)(nsjoin::JoinPlan{}.root("/srv"), 0);
+    (void)(nsjoin::JoinPlan{}.root(path + "/root"), 0);
 #else
-    (void)nsjoin::JoinPlan{}.root(directory);
+    (void)nsjoin::JoinPlan{}.root(path);
+    (void)nsjoin::JoinPlan{}.root("/srv");
 #endif
 }

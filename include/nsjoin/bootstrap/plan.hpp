@@ -24,21 +24,6 @@ namespace nsjoin {
 
 namespace detail {
 
-/// A path of the message, ended by NUL for the kernel.
-class PathText {
-  public:
-    /// Precondition: it is no longer than check_path() lets it be.
-    explicit PathText(std::string_view path) noexcept {
-        expect(path.size() < text_.size(), "a path is longer than it can be");
-        std::memcpy(text_.data(), path.data(), path.size());
-    }
-
-    [[nodiscard]] auto c_str() const noexcept -> const char* { return text_.data(); }
-
-  private:
-    std::array<char, path_capacity + 1> text_{};
-};
-
 /// Opens a terminal by path. Only a character device is opened at all: what else a path leads to
 /// (a FIFO, say) must not notice. open(2) O_PATH, then O_RDWR of the very same file.
 [[nodiscard]] inline auto open_console(std::string_view path) noexcept -> Result<OwnedFd> {

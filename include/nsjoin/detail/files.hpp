@@ -44,6 +44,21 @@ class SmallPath {
     std::size_t length_ = 0;
 };
 
+/// A path of at most 4095 bytes, which was checked before, ended by a NUL for the kernel.
+class PathText {
+  public:
+    explicit PathText(std::string_view path) noexcept {
+        expect(path.size() < text_.size(), "a path is longer than it can be");
+        std::memcpy(text_.data(), path.data(), path.size());
+        text_[path.size()] = '\0';
+    }
+
+    [[nodiscard]] auto c_str() const noexcept -> const char* { return text_.data(); }
+
+  private:
+    std::array<char, 4096> text_; // NOLINT(*-member-init): no more of it is read than is written
+};
+
 /// Whether the open file, which may be one with O_PATH, is on a file system with that magic number.
 [[nodiscard]] inline auto lies_on(BorrowedFd fd, std::uint64_t magic) noexcept -> bool {
     return lies_on(fd.get(), magic);

@@ -103,6 +103,77 @@ namespace detail {
     return check_group_count(Step::check_plan, draft.credentials->groups);
 }
 
+[[nodiscard]] inline auto refused(std::string_view why) noexcept -> Unexpected {
+    return fail(Step::check_plan, Reason::bad_value, why);
+}
+
+/// A path that a child copies before it uses it.
+[[nodiscard]] inline auto is_path(std::string_view path) noexcept -> bool {
+    constexpr std::size_t longest = 4095;
+    bool has_nul = false;
+    for (const char c : path) {
+        has_nul = has_nul || c == '\0';
+    }
+    return path.size() <= longest && !has_nul;
+}
+
+/// What is done inside to a namespace that has to be the child's own, or the target's.
+[[nodiscard]] inline auto check_inside(const Draft& draft) noexcept -> Result<void> {
+    const KindSet inside = draft.created | draft.joined();
+    const bool mounts = draft.created.contains(Kind::mount);
+    if (!(draft.host_name.empty() && draft.domain_name.empty()) && !inside.contains(Kind::uts)) {
+        return refused("a host or domain name without a new or joined UTS namespace");
+    }
+    if (draft.loopback_up && !draft.created.contains(Kind::net)) {
+        return refused("a loopback interface to bring up without a new network namespace");
+    }
+    if ((!draft.new_root.empty() || !draft.proc.empty()) && !mounts) {
+        return refused("a root mount or a /proc without a new mount namespace");
+    }
+    const bool changes_root = draft.root.ok() || !draft.root_path.empty();
+    if ((changes_root && !draft.new_root.empty()) ||
+        (draft.root.ok() && !draft.root_path.empty())) {
+        return refused("two root directories");
+    }
+    if (draft.working_directory.ok() && !draft.working_directory_path.empty()) {
+        return refused("two working directories");
+    }
+    for (const std::string_view path :
+         {draft.root_path, draft.new_root, draft.proc, draft.working_directory_path}) {
+        if (!is_path(path)) {
+            return refused("a path has at most 4095 bytes and no NUL");
+        }
+    }
+    return {};
+}
+
+/// What a process may have of the five sets.
+[[nodiscard]] inline auto check_capabilities(const Capabilities& wanted) noexcept -> Result<void> {
+    const auto lacks = [](std::string_view what, CapabilitySet missing) {
+        return refused(Subject{what}.append(name_of(missing.first())).view());
+    };
+    if (!wanted.permitted.contains(wanted.effective)) {
+        return lacks("effective and not permitted: ", wanted.effective - wanted.permitted);
+    }
+    const CapabilitySet both = wanted.permitted & wanted.inheritable;
+    return both.contains(wanted.ambient)
+               ? Result<void>{}
+               : lacks("ambient and not both permitted and inheritable: ", wanted.ambient - both);
+}
+
+[[nodiscard]] inline auto check_process(const Draft& draft) noexcept -> Result<void> {
+    if (draft.umask && *draft.umask > 0777) {
+        return out_of_range("a umask is 0 to 0777 (511), not ", *draft.umask);
+    }
+    if (draft.priority && (*draft.priority < -20 || *draft.priority > 19)) {
+        return out_of_range("a nice value is -20 to 19, not ", *draft.priority);
+    }
+    if (draft.cpu_affinity && draft.cpu_affinity->empty()) {
+        return refused("a CPU affinity names a processor at least");
+    }
+    return draft.capabilities ? check_capabilities(*draft.capabilities) : Result<void>{};
+}
+
 [[nodiscard]] inline auto check_values(const Draft& draft) noexcept -> Result<void> {
     if (draft.oom_score_adj && (*draft.oom_score_adj < -1000 || *draft.oom_score_adj > 1000)) {
         return out_of_range("oom_score_adj is -1000 to 1000, not ", *draft.oom_score_adj);
@@ -114,8 +185,12 @@ namespace detail {
         return out_of_range("a deadline is 0 ns or more, not ", draft.deadline.count());
     }
     if (draft.propagation != Propagation::private_ && !draft.created.contains(Kind::mount)) {
-        return fail(Step::check_plan, Reason::bad_value,
-                    "a propagation without a new mount namespace");
+        return refused("a propagation without a new mount namespace");
+    }
+    Result<void> inside = check_inside(draft);
+    inside = inside ? check_process(draft) : inside;
+    if (!inside) {
+        return inside;
     }
     if (const Result<void> sources = check_mount_sources(draft); !sources) {
         return sources;

@@ -2,11 +2,13 @@
 #ifndef NSJOIN_PLAN_DRAFT_HPP
 #define NSJOIN_PLAN_DRAFT_HPP
 
+#include <nsjoin/capabilities.hpp>
 #include <nsjoin/credentials.hpp>
 #include <nsjoin/duration.hpp>
 #include <nsjoin/id_map.hpp>
 #include <nsjoin/namespace_fd.hpp>
 #include <nsjoin/pid_fd.hpp>
+#include <nsjoin/plan/values.hpp>
 
 #include <array>
 #include <optional>
@@ -24,58 +26,6 @@ struct TimeOffsets {
 
     [[nodiscard]] friend constexpr auto operator==(TimeOffsets, TimeOffsets) noexcept
         -> bool = default;
-};
-
-/// The name of a process, as top(1) shows it: at most 15 bytes, without NUL. PR_SET_NAME(2const).
-class ProcessName {
-  public:
-    static constexpr std::size_t capacity = 15;
-
-    /// No name.
-    constexpr ProcessName() noexcept = default;
-
-    /// A literal; one that is too long, or has a NUL in it, does not compile.
-    template <std::size_t Size>
-    // NOLINTNEXTLINE(*-explicit-*,*-avoid-c-arrays): a literal is what it says
-    consteval ProcessName(const char (&text)[Size]) noexcept {
-        static_assert(Size <= capacity + 1, "nsjoin: a process name has at most 15 bytes");
-        const std::string_view all{&text[0], Size};
-        if (all.find('\0') != Size - 1) {
-            a_process_name_ends_with_its_only_nul();
-        }
-        assign(all.substr(0, Size - 1));
-    }
-
-    /// A name that is known only at run time. Error: bad_value.
-    [[nodiscard]] static constexpr auto from(std::string_view text) noexcept
-        -> Result<ProcessName> {
-        if (text.size() > capacity || text.find('\0') != std::string_view::npos) {
-            Subject subject{"a process name has at most 15 bytes and no NUL, not "};
-            subject.append(static_cast<std::int64_t>(text.size())).append(" bytes");
-            return Unexpected{Error{Step::check_plan, Reason::bad_value, 0, subject}};
-        }
-        ProcessName name;
-        name.assign(text);
-        return name;
-    }
-
-    [[nodiscard]] constexpr auto empty() const noexcept -> bool { return text_.front() == '\0'; }
-
-    [[nodiscard]] constexpr auto c_str() const noexcept -> const char* { return text_.data(); }
-
-    [[nodiscard]] friend constexpr auto operator==(const ProcessName&, const ProcessName&) noexcept
-        -> bool = default;
-
-  private:
-    static void a_process_name_ends_with_its_only_nul() noexcept; // what the compiler then names
-
-    constexpr void assign(std::string_view text) noexcept {
-        for (std::size_t i = 0; i < text.size(); ++i) {
-            text_[i] = text[i];
-        }
-    }
-
-    std::array<char, capacity + 1> text_{};
 };
 
 /// Whose child the child is.
@@ -164,13 +114,25 @@ struct Draft {
     bool new_session = false; ///< setsid(2)
     SessionKeyring session_keyring = SessionKeyring::automatic;
     Propagation propagation = Propagation::private_; ///< of a new mount namespace's mounts
-    BorrowedFd console{};               ///< the child's controlling terminal and its 0, 1 and 2
-    BorrowedFd root{};                  ///< a directory: chroot(2)
-    BorrowedFd working_directory{};     ///< a directory, inside the root
-    BorrowedFd cgroup{};                ///< a directory of a cgroup v1 or v2 file system
-    std::optional<int> oom_score_adj{}; ///< -1000 to 1000; proc_pid_oom_score_adj(5)
-    ProcessName name{};                 ///< empty: as it is
-    int death_signal = 0;               ///< PR_SET_PDEATHSIG(2const), or 0
+    BorrowedFd console{};           ///< the child's controlling terminal and its 0, 1 and 2
+    BorrowedFd root{};              ///< a directory: chroot(2)
+    std::string_view root_path{};   ///< the same by a path, which is looked up inside
+    std::string_view new_root{};    ///< the path of what becomes the root mount, or empty
+    std::string_view proc{};        ///< where a new /proc is mounted, or empty
+    BorrowedFd working_directory{}; ///< a directory, inside the root
+    std::string_view working_directory_path{};  ///< the same by a path, which is looked up inside
+    BorrowedFd cgroup{};                        ///< a directory of a cgroup v1 or v2 file system
+    std::optional<int> oom_score_adj{};         ///< -1000 to 1000; proc_pid_oom_score_adj(5)
+    ProcessName name{};                         ///< empty: as it is
+    HostName host_name{};                       ///< of the UTS namespace; empty: as it is
+    HostName domain_name{};                     ///< the same
+    bool loopback_up = false;                   ///< the new network namespace's interface lo is up
+    std::optional<std::uint16_t> umask{};       ///< 0 to 0777
+    std::optional<CpuSet> cpu_affinity{};       ///< the processors that the child may run on
+    std::optional<int> priority{};              ///< the nice value, -20 to 19
+    std::optional<Capabilities> capabilities{}; ///< the child's, in the place of what ids leave
+    bool no_new_privileges = false;             ///< PR_SET_NO_NEW_PRIVS(2const)
+    int death_signal = 0;                       ///< PR_SET_PDEATHSIG(2const), or 0
     ChildOf child_of = ChildOf::caller;
     /// See JoinPlan::lend_memory_to_target().
     bool lends_memory = false;

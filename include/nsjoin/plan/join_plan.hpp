@@ -3,6 +3,7 @@
 #define NSJOIN_PLAN_JOIN_PLAN_HPP
 
 #include <nsjoin/plan/possible.hpp>
+#include <nsjoin/plan/refusals.hpp>
 
 #include <concepts>
 #include <utility>
@@ -19,12 +20,19 @@ namespace nsjoin {
 ///         .create<Kind::mount, Kind::pid>()
 ///         .console(peer.fd());
 ///
-/// The calls commute, but for three: map_ids() follows the create<Kind::user>() that it maps,
-/// time_offsets() the create<Kind::time>(), and propagation() the create<Kind::mount>(). In which
-/// order things are done is never said here: it follows from order.hpp.
+/// The calls commute, but for those that speak of a namespace of the plan, as map_ids(): they
+/// follow the call that creates or joins it. In which order things are done is never said here: it
+/// follows from order.hpp.
 template <unsigned Joined = 0, unsigned Created = 0, unsigned Said = 0>
-class [[nodiscard]] JoinPlan {
+class [[nodiscard]] JoinPlan : private detail::Refusals {
   public:
+    using detail::Refusals::cgroup;
+    using detail::Refusals::console;
+    using detail::Refusals::mount_proc;
+    using detail::Refusals::pivot_root;
+    using detail::Refusals::root;
+    using detail::Refusals::working_directory;
+
     /// A plan that does nothing.
     JoinPlan() noexcept requires(Joined == 0 && Created == 0 && Said == 0) = default;
 
@@ -183,39 +191,27 @@ class [[nodiscard]] JoinPlan {
         return say<detail::said_root>([directory](Draft& draft) { draft.root = directory; });
     }
 
-    /// Does not compile: a plan borrows what is open.
-    template <detail::NotADescriptor Other>
-    void root(const Other& other) const {
-        static_assert(std::same_as<Other, void>,
-                      "nsjoin: a root is a directory that is open and stays so: an OwnedFd of "
-                      "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), in a variable");
-        (void)other;
+    /// The same by a path, which is borrowed, and looked up in the child's mount namespace. Errors
+    /// besides: ENOENT; outside_root if a link leads out of what the child can see.
+    [[nodiscard]] auto root(std::string_view path) const {
+        return say<detail::said_root>([path](Draft& draft) { draft.root_path = path; });
     }
 
-    /// Does not compile, as root().
-    template <detail::NotADescriptor Other>
-    void working_directory(const Other& other) const {
-        static_assert(std::same_as<Other, void>,
-                      "nsjoin: a working directory is open and stays so: an OwnedFd of "
-                      "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), in a variable");
-        (void)other;
+    /// The directory becomes the root mount of the new mount namespace, and the old root mount is
+    /// detached, so that nothing of it is in reach. It need not be a mount point. The path is
+    /// borrowed, and looked up as the mount namespace comes; it is the working directory too if
+    /// working_directory() does not follow. pivot_root(2). Errors: ENOENT; EBUSY; EINVAL if a
+    /// mount around it is shared.
+    [[nodiscard]] auto pivot_root(std::string_view path) const {
+        needs_new<Kind::mount>();
+        return say<detail::said_new_root>([path](Draft& draft) { draft.new_root = path; });
     }
 
-    /// Does not compile, as root().
-    template <detail::NotADescriptor Other>
-    void cgroup(const Other& other) const {
-        static_assert(std::same_as<Other, void>,
-                      "nsjoin: a cgroup is a directory that is open and stays so: an OwnedFd of "
-                      "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), in a variable");
-        (void)other;
-    }
-
-    /// Does not compile: of a console, the child gets the peer.
-    template <detail::NotADescriptor Other>
-    void console(const Other& other) const {
-        static_assert(std::same_as<Other, void>,
-                      "nsjoin: the child's console is the peer's descriptor: console.peer.fd()");
-        (void)other;
+    /// A /proc of the child's pid namespace is mounted there, in the child's root, without set-id
+    /// programs, devices and programs. The path is borrowed. mount(2). Errors: ENOENT; EPERM.
+    [[nodiscard]] auto mount_proc(std::string_view path = "/proc") const {
+        needs_new<Kind::mount>();
+        return say<detail::said_proc>([path](Draft& draft) { draft.proc = path; });
     }
 
     /// The child's working directory. Borrowed, as root(). fchdir(2). Errors: ENOTDIR; EACCES;
@@ -223,6 +219,61 @@ class [[nodiscard]] JoinPlan {
     [[nodiscard]] auto working_directory(BorrowedFd directory) const {
         return say<detail::said_directory>(
             [directory](Draft& draft) { draft.working_directory = directory; });
+    }
+
+    /// The same by a path, which is borrowed, and looked up in the child's root; from the directory
+    /// that it has, if it is not absolute. Error besides: ENOENT.
+    [[nodiscard]] auto working_directory(std::string_view path) const {
+        return say<detail::said_directory>(
+            [path](Draft& draft) { draft.working_directory_path = path; });
+    }
+
+    /// The host name of the UTS namespace that the plan creates or joins. sethostname(2).
+    [[nodiscard]] auto host_name(HostName name) const {
+        names_own_host();
+        return say<detail::said_host_name>([name](Draft& draft) { draft.host_name = name; });
+    }
+
+    /// Its NIS domain name. setdomainname(2).
+    [[nodiscard]] auto domain_name(HostName name) const {
+        names_own_host();
+        return say<detail::said_domain_name>([name](Draft& draft) { draft.domain_name = name; });
+    }
+
+    /// The interface lo of the new network namespace is up. netdevice(7).
+    [[nodiscard]] auto loopback_up() const {
+        needs_new<Kind::net>();
+        return say<detail::said_loopback>([](Draft& draft) { draft.loopback_up = true; });
+    }
+
+    /// The child's umask, 0 to 0777. umask(2).
+    [[nodiscard]] auto umask(std::uint16_t mode) const {
+        return say<detail::said_umask>([mode](Draft& draft) { draft.umask = mode; });
+    }
+
+    /// The processors that the child may run on. sched_setaffinity(2). Error: EINVAL.
+    [[nodiscard]] auto cpu_affinity(CpuSet cpus) const {
+        return say<detail::said_cpus>([cpus](Draft& draft) { draft.cpu_affinity = cpus; });
+    }
+
+    /// The child's nice value, -20 to 19. setpriority(2). Error: EACCES; with a new user namespace
+    /// that no other is joined with, also for one who has CAP_SYS_NICE outside.
+    [[nodiscard]] auto priority(int nice) const {
+        return say<detail::said_priority>([nice](Draft& draft) { draft.priority = nice; });
+    }
+
+    /// The child's capabilities, in the place of those that its ids would leave; verified. Those
+    /// that the kernel does not know are left out. capabilities(7). Errors: no_capability for one
+    /// that is not there to be kept; EPERM without CAP_SETPCAP for a smaller bounding set.
+    [[nodiscard]] auto capabilities(Capabilities wanted) const {
+        return say<detail::said_capabilities>(
+            [wanted](Draft& draft) { draft.capabilities = wanted; });
+    }
+
+    /// Nothing that the child executes gives it rights that it lacks. PR_SET_NO_NEW_PRIVS(2const).
+    [[nodiscard]] auto no_new_privileges() const {
+        return say<detail::said_no_new_privileges>(
+            [](Draft& draft) { draft.no_new_privileges = true; });
     }
 
     /// The child's cgroup: a directory of a v2 hierarchy (CLONE_INTO_CGROUP, Linux 5.7, or
@@ -290,6 +341,19 @@ class [[nodiscard]] JoinPlan {
 
     // NOLINTNEXTLINE(modernize-pass-by-value): a draft is moved by copying most of it
     explicit JoinPlan(const Draft& draft) noexcept : draft_{draft} {}
+
+    template <Kind K>
+    static void needs_new() {
+        static_assert((Created & KindSet{K}.bits()) != 0,
+                      "nsjoin: this needs a new namespace: create<Kind::mount>() first for "
+                      "pivot_root() and mount_proc(), create<Kind::net>() for loopback_up()");
+    }
+
+    static void names_own_host() {
+        static_assert(((Joined | Created) & KindSet{Kind::uts}.bits()) != 0,
+                      "nsjoin: a host or domain name needs a new or joined UTS namespace: "
+                      "create<Kind::uts>() first");
+    }
 
     template <typename Ks, typename Change>
     [[nodiscard]] auto join_checked(const Change& change) const {

@@ -5,7 +5,6 @@
 #include <nsjoin/plan/checked.hpp>
 #include <nsjoin/step.hpp>
 
-#include <concepts>
 #include <cstddef>
 #include <utility>
 
@@ -28,6 +27,16 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
     said_propagation = 1U << 13U,
     said_keyring = 1U << 14U,
     said_apart = 1U << 12U, ///< user and pid namespaces are joined, by calls of their own
+    said_host_name = 1U << 15U,
+    said_domain_name = 1U << 16U,
+    said_loopback = 1U << 17U,
+    said_new_root = 1U << 18U,
+    said_proc = 1U << 19U,
+    said_umask = 1U << 20U,
+    said_cpus = 1U << 21U,
+    said_priority = 1U << 22U,
+    said_capabilities = 1U << 23U,
+    said_no_new_privileges = 1U << 24U,
 };
 
 /// What the plans can have that a function is compiled for, so that it leaves out the rest. Its
@@ -76,6 +85,15 @@ struct Possible {
     add(says(said_oom), Step::set_oom_score_adj);
     add(says(said_name), Step::set_name);
     add(says(said_death), Step::set_death_signal | Step::pin_caller);
+    add(says(said_host_name), Step::set_host_name);
+    add(says(said_domain_name), Step::set_domain_name);
+    add(says(said_loopback), Step::bring_up_loopback);
+    add(says(said_new_root), Step::pivot_root | Step::detach_old_root);
+    add(says(said_proc), Step::mount_proc);
+    add(says(said_umask), Step::set_umask);
+    add(says(said_cpus), Step::set_cpu_affinity);
+    add(says(said_priority), Step::set_priority);
+    add(says(said_capabilities), Step::limit_capabilities | Step::set_capabilities);
     return {steps, says(said_ids)};
 }
 
@@ -87,11 +105,6 @@ struct Possible {
     }
     return all;
 }
-
-/// What is given where a descriptor has to be: a path, a number that nobody owns, a Console.
-template <typename Other>
-concept NotADescriptor =
-    !std::convertible_to<const Other&, BorrowedFd> && !std::same_as<Other, OwnedFd>;
 
 struct PlanAccess {
     [[nodiscard]] static auto plan(Draft draft) noexcept -> Plan { return Plan{std::move(draft)}; }

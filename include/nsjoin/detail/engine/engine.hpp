@@ -27,6 +27,7 @@ namespace nsjoin::detail {
     Result<void> done = walk(attempt, Process::caller, 0);
     if (!attempt.in_child) {
         if (!done) {
+            hear_last_word(attempt, done.error());
             abandon(attempt, done.error());
         } else {
             const pid_t pid = attempt.child.pid();

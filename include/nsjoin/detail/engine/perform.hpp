@@ -3,6 +3,7 @@
 #define NSJOIN_DETAIL_ENGINE_PERFORM_HPP
 
 #include <nsjoin/detail/engine/caller_steps.hpp>
+#include <nsjoin/detail/engine/inside_steps.hpp>
 #include <nsjoin/detail/engine/mount_sources.hpp>
 
 // One function that performs a task, whichever process it is in; what only a command has is
@@ -21,6 +22,19 @@ template <bool Can, typename How>
     }
 }
 
+/// Whether there is a value to check among what is done inside.
+[[nodiscard]] constexpr auto says_inside(StepSet steps) noexcept -> bool {
+    for (const Step step : {Step::set_propagation, Step::set_host_name, Step::set_domain_name,
+                            Step::bring_up_loopback, Step::set_root, Step::pivot_root,
+                            Step::mount_proc, Step::set_working_directory, Step::set_umask,
+                            Step::set_cpu_affinity, Step::set_priority, Step::set_capabilities}) {
+        if (steps.contains(step)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /// Performs the task with that place in the schedule, in the process whose it is. `Possible` are
 /// the steps that the plans can have which this is compiled for: what they can't have is left out.
 // NOLINTNEXTLINE(*-cognitive-complexity,*-function-size): a table
@@ -34,7 +48,7 @@ template <Possible May>
     switch (task.step) {
     case Step::check_plan:
         if constexpr (May.ids || can(Step::set_oom_score_adj) || can(Step::set_death_signal) ||
-                      can(Step::make_opener) || can(Step::await_maps)) {
+                      can(Step::make_opener) || can(Step::await_maps) || says_inside(May.steps)) {
             return check_values(plan);
         }
         return {};
@@ -121,7 +135,36 @@ template <Possible May>
     case Step::set_console:
         return only_if<can(Step::set_console)>([&] { return take_console(plan.console); });
     case Step::set_root:
-        return only_if<can(Step::set_root)>([&] { return set_root(plan.root.get()); });
+        return only_if<can(Step::set_root)>([&] { return set_root(plan); });
+    case Step::set_host_name:
+        return only_if<can(Step::set_host_name)>(
+            [&] { return set_system_name(task.step, SYS_sethostname, plan.host_name); });
+    case Step::set_domain_name:
+        return only_if<can(Step::set_domain_name)>(
+            [&] { return set_system_name(task.step, SYS_setdomainname, plan.domain_name); });
+    case Step::bring_up_loopback:
+        return only_if<can(Step::bring_up_loopback)>(bring_up_loopback);
+    case Step::pivot_root:
+        return only_if<can(Step::pivot_root)>([&] { return change_root_mount(plan.new_root); });
+    case Step::mount_proc:
+        return only_if<can(Step::mount_proc)>([&] { return mount_proc(plan.proc); });
+    case Step::detach_old_root:
+        return only_if<can(Step::detach_old_root)>(detach_old_root);
+    case Step::set_umask:
+        return only_if<can(Step::set_umask)>(
+            [&] { return outcome(task.step, call(SYS_umask, *plan.umask)); });
+    case Step::set_cpu_affinity:
+        return only_if<can(Step::set_cpu_affinity)>(
+            [&] { return set_cpu_affinity(*plan.cpu_affinity); });
+    case Step::set_priority:
+        return only_if<can(Step::set_priority)>([&] { return set_priority(*plan.priority); });
+    case Step::limit_capabilities:
+        return only_if<can(Step::limit_capabilities)>([&] { return limit_capabilities(plan); });
+    case Step::set_capabilities:
+        return only_if<can(Step::set_capabilities)>(
+            [&] { return set_capabilities(*plan.capabilities); });
+    case Step::set_no_new_privileges: // which a command may say too
+        return outcome(task.step, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case Step::set_working_directory:
         return only_if<can(Step::set_working_directory)>(
             [&] { return change_directory(attempt, task); });
@@ -147,7 +190,6 @@ template <Possible May>
     case Step::offer_errors:
     case Step::pass_descriptors:
     case Step::set_limits:
-    case Step::set_no_new_privileges:
     case Step::set_signals:
     case Step::execute:
         return attempt.run.perform_command(attempt, place);

@@ -13,8 +13,8 @@
 
 namespace nsjoin::detail {
 
-/// How long a process takes at most to end by SIGKILL, if that reaches it.
-inline constexpr Duration killed_soon = Duration::milliseconds(500);
+/// How long a process takes at most to end by SIGKILL, if that reaches it: on a host that is busy.
+inline constexpr Duration killed_soon = Duration::seconds(2);
 
 // ── A process walks its tasks ───────────────────────────────────────────────────────────────────
 
@@ -160,6 +160,27 @@ inline void open_signals(Attempt& attempt) noexcept {
     }
 }
 
+/// Takes a record of the child's that is there. Of a child that has ended with something unread,
+/// the kernel tells that first, and then what it said before.
+[[nodiscard]] inline auto take_record(const Attempt& attempt, Message& message) noexcept -> bool {
+    const auto receive = [&] {
+        return call_again(SYS_recvfrom, attempt.caller_end.get(), &message, sizeof message,
+                          MSG_DONTWAIT, nullptr, nullptr);
+    };
+    long length = receive();
+    length = length == -ECONNRESET ? receive() : length;
+    return length == sizeof message;
+}
+
+/// What the child said before anybody ended it is why it failed, and why the caller could do
+/// nothing for it any more.
+inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
+    Message message;
+    if (attempt.child.pid() > 0 && take_record(attempt, message) && message.failed) {
+        error = message.error;
+    }
+}
+
 /// Waits for a record of the child's.
 [[nodiscard]] inline auto await_record(const Attempt& attempt) noexcept -> Result<void> {
     std::array<pollfd, 2> entries{pollfd{attempt.caller_end.get(), POLLIN, 0},
@@ -176,9 +197,7 @@ inline void open_signals(Attempt& attempt) noexcept {
         return outcome(Step::report, ready);
     }
     Message message;
-    const long length = call_again(SYS_recvfrom, attempt.caller_end.get(), &message, sizeof message,
-                                   MSG_DONTWAIT, nullptr, nullptr);
-    if (length != sizeof message) {
+    if (!take_record(attempt, message)) {
         return died(Step::report, "the child", attempt.child.wait());
     }
     if (message.failed) {

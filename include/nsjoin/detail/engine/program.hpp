@@ -50,7 +50,7 @@ namespace nsjoin::detail {
     said.set(Step::own_descriptors, command.close_others || passes || plan.console.ok());
     said.set(Step::pass_descriptors, command.close_others || passes);
     said.set(Step::set_limits, !command.limits.empty());
-    said.set(Step::set_no_new_privileges, command.no_new_privileges);
+    said.set(Step::set_no_new_privileges, plan.no_new_privileges || command.no_new_privileges);
     said.set(Step::set_signals, command.signal_mask || command.default_signals);
     return outline;
 }

@@ -139,8 +139,6 @@ struct ProgramStack {
         return pass_descriptors(attempt);
     case Step::set_limits:
         return set_limits(command);
-    case Step::set_no_new_privileges:
-        return outcome(task.step, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case Step::set_signals:
         return set_signals(attempt);
     default:

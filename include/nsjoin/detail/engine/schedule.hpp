@@ -144,7 +144,8 @@ class Scheduler {
         set(Step::enter_time, roles_.by_unshare.contains(Kind::time));
         set(Step::own_descriptors, says(Step::own_descriptors) && roles_.shares);
         // In another user namespace the kernel has emptied the set.
-        set(Step::clear_inheritable, !plan_.keep_capabilities && !roles_.user_changes);
+        set(Step::clear_inheritable,
+            !plan_.keep_capabilities && !roles_.user_changes && !says(Step::set_capabilities));
         set(Step::drop_groups, drops_outside());
         set(Step::set_groups,
             drops() ? !drops_outside() && facts_.setgroups != Denied::yes : says(Step::set_groups));

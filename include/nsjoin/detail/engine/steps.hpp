@@ -184,32 +184,39 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
 
 // ── The process of the child ────────────────────────────────────────────────────────────────────
 
-[[nodiscard]] inline auto set_root(int directory) noexcept -> Result<void> {
-    long result = call(SYS_fchdir, directory);
-    if (result == 0) {
-        result = call(SYS_chroot, ".");
-    }
-    return outcome(Step::set_root, result);
-}
-
-/// Changes the working directory, and refuses one that is outside of the root: from it, everything
-/// outside could be reached (CVE-2024-21626). The kernel names such a one "(unreachable)…".
-[[nodiscard]] inline auto set_working_directory(int directory) noexcept -> Result<void> {
-    constexpr Step step = Step::set_working_directory;
-    const long changed = call(SYS_fchdir, directory);
-    if (changed != 0) {
-        return outcome(step, changed);
-    }
+/// Refuses a working directory that is outside of the root: from it, everything outside could be
+/// reached (CVE-2024-21626). The kernel names such a one "(unreachable)…".
+[[nodiscard]] inline auto refuse_outside(Step step) noexcept -> Result<void> {
     std::array<char, 4096> name{};
     const long length = call(SYS_getcwd, name.data(), name.size());
     const bool too_long = length == -ENAMETOOLONG || length == -ERANGE;
     if (too_long || (length > 0 && name.front() != '/')) {
         return fail(step, Reason::outside_root);
     }
-    if (length < 0) {
-        return outcome(step, length);
+    return length < 0 ? outcome(step, length) : Result<void>{};
+}
+
+/// Goes into the directory of a path, which may be a link in a container: one of /proc could lead
+/// to what a descriptor has open outside.
+[[nodiscard]] inline auto go_to(Step step, std::string_view path) noexcept -> Result<void> {
+    const long changed = call(SYS_chdir, PathText{path}.c_str());
+    return changed == 0 ? refuse_outside(step) : fail(step, static_cast<int>(-changed), path);
+}
+
+[[nodiscard]] inline auto set_root(const Draft& plan) noexcept -> Result<void> {
+    Result<void> there = plan.root_path.empty()
+                             ? outcome(Step::set_root, call(SYS_fchdir, plan.root.get()))
+                             : go_to(Step::set_root, plan.root_path);
+    return there ? outcome(Step::set_root, call(SYS_chroot, ".")) : there;
+}
+
+[[nodiscard]] inline auto set_working_directory(const Draft& plan) noexcept -> Result<void> {
+    constexpr Step step = Step::set_working_directory;
+    if (!plan.working_directory_path.empty()) {
+        return go_to(step, plan.working_directory_path);
     }
-    return {};
+    const long changed = call(SYS_fchdir, plan.working_directory.get());
+    return changed == 0 ? refuse_outside(step) : outcome(step, changed);
 }
 
 /// With the ids that may search it: those before the last, or the last.
@@ -219,10 +226,10 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
         return {};
     }
     const Draft& plan = attempt.run.plan;
-    const int directory = plan.working_directory.get();
-    Result<void> done = set_working_directory(directory);
+    Result<void> done = set_working_directory(plan);
     // A console may have taken its number when the last ids are there.
-    const bool stays = !plan.console.ok() || directory > STDERR_FILENO;
+    const bool stays = !plan.working_directory_path.empty() || !plan.console.ok() ||
+                       plan.working_directory.get() > STDERR_FILENO;
     if (!done && task.may_wait && stays && done.error().code == EACCES) {
         attempt.directory_refused = true;
         return {};
@@ -278,7 +285,7 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     case Step::set_uid:
         return keep_not_dumpable(attempt, set_uid(*ids.uid));
     default:
-        if (!attempt.run.plan.keep_capabilities) {
+        if (!attempt.run.plan.keep_capabilities && !attempt.run.plan.capabilities) {
             if (const Result<void> given_up = give_up_capabilities(ids); !given_up) {
                 return given_up;
             }

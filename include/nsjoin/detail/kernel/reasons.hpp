@@ -46,6 +46,10 @@ namespace nsjoin::detail {
         return "the id is not mapped in the user namespace: add it to the map, or take another id";
     case Reason::ids_differ:
         return "the process has another id than it took: a seccomp filter that feigns success";
+    case Reason::no_capability:
+        return "the process has no such capability to keep: Capabilities::of() tells what there is";
+    case Reason::capabilities_differ:
+        return "the kernel says that the process has other capabilities than it took";
     case Reason::groups_denied:
         return "setgroups is denied in the user namespace: keep or drop the groups, or allow it";
     case Reason::not_a_terminal:
@@ -179,6 +183,35 @@ namespace nsjoin::detail {
         return code == EINVAL ? "the root directory is no mount point, as in a chroot: say that "
                                 "the propagation is to stay unchanged"
                               : "";
+    case Step::set_host_name:
+    case Step::set_domain_name:
+        return code == EPERM ? "needs CAP_SYS_ADMIN over the UTS namespace's owner" : "";
+    case Step::bring_up_loopback:
+        return code == EPERM ? "needs CAP_NET_ADMIN over the network namespace's owner" : "";
+    case Step::pivot_root:
+        return code == EINVAL  ? "the new root or the old one lies on a shared mount, or the old "
+                                 "one is no mount point, as in a chroot or an initramfs"
+               : code == EBUSY ? "it is the root already"
+               : code == EPERM ? "needs CAP_SYS_ADMIN: create a user namespace too, or run as root"
+                               : "";
+    case Step::mount_proc:
+        return code == EPERM ? "a user namespace mounts one only if it owns the pid namespace, and "
+                               "where no part of a /proc that is there is covered"
+                             : "";
+    case Step::set_cpu_affinity:
+        return code == EINVAL ? "the host has none of these processors, or the cgroup's cpuset does"
+                              : "";
+    case Step::set_priority:
+        return code == EACCES || code == EPERM
+                   ? "a higher priority needs CAP_SYS_NICE in the initial user namespace, or "
+                     "RLIMIT_NICE"
+                   : "";
+    case Step::limit_capabilities:
+        return code == EPERM ? "needs CAP_SETPCAP, and securebits that are not locked" : "";
+    case Step::set_capabilities:
+        return code == EPERM ? "an inheritable capability is neither permitted nor in the bounding "
+                               "set, or securebits forbid ambient ones"
+                             : "";
     case Step::new_session_keyring:
         return code == EDQUOT   ? "the user has as many keys as it may: see "
                                   "/proc/sys/kernel/keys/maxkeys, or keep the caller's keyring"

@@ -24,6 +24,7 @@ inline constexpr const char* step_names =
     "make the joiner\0"                                           // make_joiner
     "enter the cgroup\0"                                          // enter_cgroup
     "set oom_score_adj\0"                                         // set_oom_score_adj
+    "set the scheduling priority\0"                               // set_priority
     "open timens_offsets\0"                                       // open_time_offsets
     "clear the dumpable flag\0"                                   // clear_dumpable
     "drop the groups\0"                                               // drop_groups
@@ -52,26 +53,36 @@ inline constexpr const char* step_names =
     "write timens_offsets\0"                                      // write_time_offsets
     "enter the new time namespace\0"                              // enter_time
     "set the propagation of the mounts\0"                         // set_propagation
+    "set the host name\0"                                         // set_host_name
+    "set the domain name\0"                                       // set_domain_name
+    "bring up the loopback interface\0"                           // bring_up_loopback
     "open the mount sources\0"                                    // open_mount_sources
     "take the mount sources\0"                                    // take_mount_sources
     "take a descriptor table of its own\0"                        // own_descriptors
     "start a session\0"                                           // new_session
     "make the console the controlling terminal\0"                 // set_console
     "change the root directory\0"                                 // set_root
+    "change the root mount\0"                                     // pivot_root
+    "mount /proc\0"                                               // mount_proc
+    "detach the old root\0"                                       // detach_old_root
     "change the working directory\0"                              // set_working_directory
     "set the process name\0"                                      // set_name
+    "set the umask\0"                                             // set_umask
+    "set the CPU affinity\0"                                      // set_cpu_affinity
     "clear the inheritable capabilities\0"                        // clear_inheritable
+    "limit the capability bounding set\0"                         // limit_capabilities
     "set the supplementary groups\0"                              // set_groups
     "set the gid\0"                                               // set_gid
     "set the uid\0"                                               // set_uid
     "verify the ids\0"                                            // verify_ids
     "start a session keyring\0"                                   // new_session_keyring
+    "set the capabilities\0"                                      // set_capabilities
+    "set no_new_privs\0"                                          // set_no_new_privileges
     "set the parent-death signal\0"                               // set_death_signal
     "report to the caller\0"                                      // report
     "make the pipe that tells of the execution\0"                 // offer_errors
     "pass the descriptors\0"                                      // pass_descriptors
     "set the limits\0"                                            // set_limits
-    "set no_new_privs\0"                                          // set_no_new_privileges
     "set the signals\0"                                           // set_signals
     "execute the program\0"                                       // execute
     "open a pidfd\0"                                              // open_pidfd
@@ -112,6 +123,7 @@ inline constexpr const char* step_systems =
     "clone\0"                                                     // make_joiner
     "write(cgroup.procs)\0"                                       // enter_cgroup
     "openat, write(/proc/self/oom_score_adj)\0"                   // set_oom_score_adj
+    "setpriority\0"                                               // set_priority
     "openat(/proc/self/timens_offsets)\0"                         // open_time_offsets
     "prctl(PR_SET_DUMPABLE)\0"                                    // clear_dumpable
     "setgroups\0"                                                     // drop_groups
@@ -140,26 +152,36 @@ inline constexpr const char* step_systems =
     "write(/proc/self/timens_offsets)\0"                          // write_time_offsets
     "openat, setns\0"                                             // enter_time
     "mount(MS_REC)\0"                                             // set_propagation
+    "sethostname\0"                                               // set_host_name
+    "setdomainname\0"                                             // set_domain_name
+    "socket, ioctl(SIOCGIFFLAGS), ioctl(SIOCSIFFLAGS)\0"          // bring_up_loopback
     "prctl, recvmsg, openat, setns, openat, sendmsg(SCM_RIGHTS)\0" // open_mount_sources
     "sendto, recvfrom, recvmsg(SCM_RIGHTS), dup3\0"               // take_mount_sources
     "close_range(CLOSE_RANGE_UNSHARE) or unshare(CLONE_FILES)\0"  // own_descriptors
     "setsid\0"                                                    // new_session
     "ioctl(TIOCSCTTY), dup3\0"                                    // set_console
     "fchdir, chroot\0"                                            // set_root
+    "chdir, getcwd, mount(MS_BIND), chdir, pivot_root\0"          // pivot_root
+    "mount(proc)\0"                                               // mount_proc
+    "umount2(MNT_DETACH), chdir\0"                                // detach_old_root
     "fchdir, getcwd\0"                                            // set_working_directory
     "prctl(PR_SET_NAME)\0"                                        // set_name
+    "umask\0"                                                     // set_umask
+    "sched_setaffinity\0"                                         // set_cpu_affinity
     "capget, capset\0"                                            // clear_inheritable
+    "prctl(PR_CAPBSET_READ), prctl(PR_CAPBSET_DROP)\0"// limit_capabilities
     "setgroups, getgroups\0"                                          // set_groups
     "setresgid\0"                                                 // set_gid
     "setresuid\0"                                                 // set_uid
     "getresgid, getresuid, getgroups\0"                           // verify_ids
     "keyctl(KEYCTL_JOIN_SESSION_KEYRING)\0"                       // new_session_keyring
+    "prctl(PR_CAPBSET_READ), capget, capset, prctl(PR_CAP_AMBIENT), capget\0"                     // set_capabilities
+    "prctl(PR_SET_NO_NEW_PRIVS)\0"                                // set_no_new_privileges
     "prctl(PR_SET_PDEATHSIG)\0"                                   // set_death_signal
     "sendto\0"                                                    // report
     "pipe2, sendmsg(SCM_RIGHTS)\0"                                // offer_errors
     "fcntl, dup3, close_range\0"                                  // pass_descriptors
     "prlimit64\0"                                                 // set_limits
-    "prctl(PR_SET_NO_NEW_PRIVS)\0"                                // set_no_new_privileges
     "rt_sigaction, rt_sigprocmask\0"                              // set_signals
     "execve or execveat\0"                                        // execute
     "pidfd_open\0"                                                // open_pidfd

@@ -88,6 +88,28 @@ class FixedText {
     std::size_t length_ = 0;
 };
 
+/// The number behind a key of /proc/PID/status, or `otherwise`.
+[[nodiscard]] constexpr auto number_in_status(std::string_view text, std::string_view key,
+                                              std::uint64_t base, std::uint64_t otherwise) noexcept
+    -> std::uint64_t {
+    const std::size_t at = text.find(key);
+    const std::string_view rest =
+        at == std::string_view::npos ? std::string_view{} : after(text, at + key.size());
+    const std::size_t end = rest.find('\n');
+    if (end == std::string_view::npos) { // cut
+        return otherwise;
+    }
+    std::uint64_t value = 0;
+    for (const char digit : first(rest, end)) {
+        if (digit == '-') {
+            return otherwise;
+        }
+        value = value * base +
+                static_cast<std::uint64_t>(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    }
+    return value;
+}
+
 } // namespace nsjoin::detail
 
 #endif // NSJOIN_DETAIL_KERNEL_TEXT_HPP

@@ -156,6 +156,18 @@ void plan_fields(Archive& archive, Plan& plan) noexcept {
     for (auto* const fd : {&plan.console, &plan.root, &plan.working_directory, &plan.cgroup}) {
         archive.fd(*fd);
     }
+    for (auto* const path :
+         {&plan.root_path, &plan.new_root, &plan.proc, &plan.working_directory_path}) {
+        archive.text(*path);
+    }
+    archive.value(plan.host_name);
+    archive.value(plan.domain_name);
+    archive.flag(plan.loopback_up);
+    optional(archive, plan.umask, [&archive](auto& mode) { archive.value(mode); });
+    optional(archive, plan.cpu_affinity, [&archive](auto& cpus) { archive.value(cpus); });
+    optional(archive, plan.priority, [&archive](auto& nice) { archive.value(nice); });
+    optional(archive, plan.capabilities, [&archive](auto& sets) { archive.value(sets); });
+    archive.flag(plan.no_new_privileges);
     optional(archive, plan.oom_score_adj, [&archive](auto& score) { archive.value(score); });
     archive.value(plan.name);
     archive.value(plan.death_signal);

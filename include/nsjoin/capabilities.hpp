@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_CAPABILITIES_HPP
+#define NSJOIN_CAPABILITIES_HPP
+
+#include <nsjoin/detail/files.hpp>
+#include <nsjoin/detail/kernel/text.hpp>
+#include <nsjoin/pid_fd.hpp>
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <string_view>
+
+namespace nsjoin {
+
+/// A capability, by its number. capabilities(7).
+enum class Capability : std::uint8_t {
+    chown,
+    dac_override,
+    dac_read_search,
+    fowner,
+    fsetid,
+    kill,
+    setgid,
+    setuid,
+    setpcap,
+    linux_immutable,
+    net_bind_service,
+    net_broadcast,
+    net_admin,
+    net_raw,
+    ipc_lock,
+    ipc_owner,
+    sys_module,
+    sys_rawio,
+    sys_chroot,
+    sys_ptrace,
+    sys_pacct,
+    sys_admin,
+    sys_boot,
+    sys_nice,
+    sys_resource,
+    sys_time,
+    sys_tty_config,
+    mknod,
+    lease,
+    audit_write,
+    audit_control,
+    setfcap,
+    mac_override,
+    mac_admin,
+    syslog,
+    wake_alarm,
+    block_suspend,
+    audit_read,
+    perfmon,            ///< Linux 5.8
+    bpf,                ///< Linux 5.8
+    checkpoint_restore, ///< Linux 5.9
+};
+
+namespace detail {
+
+inline constexpr const char* capability_names =
+    "cap_chown\0cap_dac_override\0cap_dac_read_search\0cap_fowner\0cap_fsetid\0cap_kill\0"
+    "cap_setgid\0cap_setuid\0cap_setpcap\0cap_linux_immutable\0cap_net_bind_service\0"
+    "cap_net_broadcast\0cap_net_admin\0cap_net_raw\0cap_ipc_lock\0cap_ipc_owner\0"
+    "cap_sys_module\0cap_sys_rawio\0cap_sys_chroot\0cap_sys_ptrace\0cap_sys_pacct\0"
+    "cap_sys_admin\0cap_sys_boot\0cap_sys_nice\0cap_sys_resource\0cap_sys_time\0"
+    "cap_sys_tty_config\0cap_mknod\0cap_lease\0cap_audit_write\0cap_audit_control\0"
+    "cap_setfcap\0cap_mac_override\0cap_mac_admin\0cap_syslog\0cap_wake_alarm\0"
+    "cap_block_suspend\0cap_audit_read\0cap_perfmon\0cap_bpf\0cap_checkpoint_restore\0";
+
+} // namespace detail
+
+/// Its name, as "cap_sys_admin"; "a newer one" for one that this library does not know.
+[[nodiscard]] constexpr auto name_of(Capability capability) noexcept -> std::string_view {
+    if (capability > Capability::checkpoint_restore) {
+        return "a newer one";
+    }
+    const char* text = detail::capability_names;
+    for (auto number = static_cast<unsigned>(capability); number != 0; --number) {
+        text += std::string_view{text}.size() + 1; // NOLINT(*-pointer-arithmetic)
+    }
+    return text;
+}
+
+/// A set of capabilities: a value, usable in constant expressions.
+class CapabilitySet {
+  public:
+    constexpr CapabilitySet() noexcept = default;
+
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): a set of one
+    constexpr CapabilitySet(Capability capability) noexcept
+        : bits_{std::uint64_t{1} << static_cast<unsigned>(capability)} {}
+
+    /// As capset(2) and /proc/PID/status number them: bit 0 is CAP_CHOWN.
+    [[nodiscard]] static constexpr auto from_bits(std::uint64_t bits) noexcept -> CapabilitySet {
+        CapabilitySet set;
+        set.bits_ = bits;
+        return set;
+    }
+
+    [[nodiscard]] constexpr auto bits() const noexcept -> std::uint64_t { return bits_; }
+
+    [[nodiscard]] constexpr auto empty() const noexcept -> bool { return bits_ == 0; }
+
+    /// Whether each of the other set is in this one.
+    [[nodiscard]] constexpr auto contains(CapabilitySet other) const noexcept -> bool {
+        return (other.bits_ & ~bits_) == 0;
+    }
+
+    /// The first of a set that has one.
+    [[nodiscard]] constexpr auto first() const noexcept -> Capability {
+        return static_cast<Capability>(std::countr_zero(bits_));
+    }
+
+    [[nodiscard]] friend constexpr auto operator|(CapabilitySet a, CapabilitySet b) noexcept
+        -> CapabilitySet {
+        return from_bits(a.bits_ | b.bits_);
+    }
+
+    [[nodiscard]] friend constexpr auto operator&(CapabilitySet a, CapabilitySet b) noexcept
+        -> CapabilitySet {
+        return from_bits(a.bits_ & b.bits_);
+    }
+
+    [[nodiscard]] friend constexpr auto operator-(CapabilitySet a, CapabilitySet b) noexcept
+        -> CapabilitySet {
+        return from_bits(a.bits_ & ~b.bits_);
+    }
+
+    [[nodiscard]] friend constexpr auto operator==(CapabilitySet, CapabilitySet) noexcept
+        -> bool = default;
+
+  private:
+    std::uint64_t bits_ = 0;
+};
+
+[[nodiscard]] constexpr auto operator|(Capability a, Capability b) noexcept -> CapabilitySet {
+    return CapabilitySet{a} | CapabilitySet{b};
+}
+
+/// The five sets of a thread. capabilities(7).
+struct Capabilities {
+    CapabilitySet bounding{}; ///< what a program may get at most: all that one with uid 0 has
+    CapabilitySet permitted{};
+    CapabilitySet effective{};   ///< of the permitted ones
+    CapabilitySet inheritable{}; ///< what a program with file capabilities may keep
+    CapabilitySet ambient{};     ///< what any program keeps; permitted and inheritable. Linux 4.3
+
+    /// No more than these, and none that a program which is not root keeps.
+    [[nodiscard]] static constexpr auto limited_to(CapabilitySet set) noexcept -> Capabilities {
+        return {.bounding = set, .permitted = set, .effective = set};
+    }
+
+    /// These, which any program keeps that is executed with them.
+    [[nodiscard]] static constexpr auto kept_by_programs(CapabilitySet set) noexcept
+        -> Capabilities {
+        return {set, set, set, set, set};
+    }
+
+    /// Those of a process, of its first thread, by /proc/PID/status. Errors: not_procfs, if /proc
+    /// is not the kernel's or of another pid namespace; process_gone; those of open(2).
+    [[nodiscard]] static auto of(const PidFd& process) noexcept -> Result<Capabilities> {
+        const auto proc = detail::open_own_proc(::getpid());
+        if (!proc) {
+            return Unexpected{proc.error()};
+        }
+        const detail::SmallPath path =
+            detail::SmallPath{""}.append(static_cast<int>(process.pid())).append("/status");
+        const auto file =
+            detail::open_owned(Step::read_credentials, proc->get(), path.c_str(), O_RDONLY);
+        std::array<char, 4096> text; // NOLINT(*-member-init): read before it is looked at
+        const long length =
+            file ? detail::call_again(SYS_read, file->get(), text.data(), text.size()) : -1;
+        // While it is there, the number is its own.
+        if (!process.alive()) {
+            return detail::fail(Step::read_credentials, Reason::process_gone);
+        }
+        if (!file || length < 0) {
+            return file ? detail::fail(Step::read_credentials, static_cast<int>(-length))
+                        : Unexpected{file.error()};
+        }
+        return from_status({text.data(), static_cast<std::size_t>(length)});
+    }
+
+    [[nodiscard]] friend constexpr auto operator==(const Capabilities&,
+                                                   const Capabilities&) noexcept -> bool = default;
+
+  private:
+    [[nodiscard]] static auto from_status(std::string_view text) noexcept -> Capabilities {
+        const auto set = [text](std::string_view key) {
+            return CapabilitySet::from_bits(detail::number_in_status(text, key, 16, 0));
+        };
+        return {set("\nCapBnd:\t"), set("\nCapPrm:\t"), set("\nCapEff:\t"), set("\nCapInh:\t"),
+                set("\nCapAmb:\t")};
+    }
+};
+
+} // namespace nsjoin
+
+#endif // NSJOIN_CAPABILITIES_HPP

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_DETAIL_ENGINE_INSIDE_STEPS_HPP
+#define NSJOIN_DETAIL_ENGINE_INSIDE_STEPS_HPP
+
+#include <nsjoin/detail/engine/steps.hpp>
+
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+
+// How a child furnishes its namespaces and itself, a function a step. System calls only, as in
+// steps.hpp.
+
+namespace nsjoin::detail {
+
+/// sethostname(2) or setdomainname(2).
+[[nodiscard]] inline auto set_system_name(Step step, long number, const HostName& name) noexcept
+    -> Result<void> {
+    const std::string_view text{name.c_str()};
+    return outcome(step, call(number, text.data(), text.size()));
+}
+
+/// netdevice(7). A socket of whatever family will do, and there may be no IPv4.
+[[nodiscard]] inline auto bring_up_loopback() noexcept -> Result<void> {
+    constexpr Step step = Step::bring_up_loopback;
+    const long made = call(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (made < 0) {
+        return outcome(step, made);
+    }
+    const OwnedFd socket{static_cast<int>(made)};
+
+    struct ifreq request {};
+
+    request.ifr_name[0] = 'l'; // NOLINT(*-union-access)
+    request.ifr_name[1] = 'o'; // NOLINT(*-union-access)
+    long result = call(SYS_ioctl, socket.get(), SIOCGIFFLAGS, &request);
+    if (result == 0) {
+        request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP); // NOLINT(*-union-*)
+        result = call(SYS_ioctl, socket.get(), SIOCSIFFLAGS, &request);
+    }
+    return outcome(step, result);
+}
+
+// ── Mounts ──────────────────────────────────────────────────────────────────────────────────────
+
+/// Makes the directory a mount, if only of itself, and that the root; the old root lies over it
+/// then, until it is detached. pivot_root(2).
+[[nodiscard]] inline auto change_root_mount(std::string_view path) noexcept -> Result<void> {
+    constexpr Step step = Step::pivot_root;
+    Result<void> done = go_to(step, path);
+    std::array<char, 4096> name{};
+    long result = done ? call(SYS_getcwd, name.data(), name.size()) : 0;
+    if (!done || result < 0) {
+        return done ? outcome(step, result) : done;
+    }
+    result = call(SYS_mount, name.data(), name.data(), nullptr, MS_BIND | MS_REC, nullptr);
+    result = result == 0 ? call(SYS_chdir, name.data()) : result; // onto the new mount
+    result = result == 0 ? call(SYS_pivot_root, ".", ".") : result;
+    return result == 0 ? done : fail(step, static_cast<int>(-result), path);
+}
+
+/// mount(2).
+[[nodiscard]] inline auto mount_proc(std::string_view path) noexcept -> Result<void> {
+    constexpr unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    const long result = call(SYS_mount, "proc", PathText{path}.c_str(), "proc", flags, nullptr);
+    return result == 0 ? Result<void>{} : fail(Step::mount_proc, static_cast<int>(-result), path);
+}
+
+/// umount2(2).
+[[nodiscard]] inline auto detach_old_root() noexcept -> Result<void> {
+    long result = call(SYS_umount2, ".", MNT_DETACH);
+    result = result == 0 ? call(SYS_chdir, "/") : result;
+    return outcome(Step::detach_old_root, result);
+}
+
+// ── The process ─────────────────────────────────────────────────────────────────────────────────
+
+[[nodiscard]] inline auto set_cpu_affinity(const CpuSet& cpus) noexcept -> Result<void> {
+    const auto& words = cpus.words();
+    const long result =
+        call(SYS_sched_setaffinity, 0, words.size() * sizeof words.front(), words.data());
+    return outcome(Step::set_cpu_affinity, result < 0 ? result : 0);
+}
+
+/// Of the calling thread alone. setpriority(2).
+[[nodiscard]] inline auto set_priority(int nice) noexcept -> Result<void> {
+    return outcome(Step::set_priority, call(SYS_setpriority, PRIO_PROCESS, 0, nice));
+}
+
+// ── Capabilities ────────────────────────────────────────────────────────────────────────────────
+
+/// The error of a capability that is not there to be kept, or is still there.
+[[nodiscard]] inline auto wrong_capability(Step step, Reason reason, std::string_view set,
+                                           CapabilitySet which) noexcept -> Unexpected {
+    Subject subject{set};
+    subject.append(" ").append(name_of(which.first()));
+    return fail(step, reason, subject.view());
+}
+
+/// The bounding set, and in `known` all that the kernel knows. PR_CAPBSET_READ(2const).
+[[nodiscard]] inline auto bounding_set(CapabilitySet& known) noexcept -> CapabilitySet {
+    CapabilitySet bounding;
+    for (unsigned number = 0; number < 64; ++number) {
+        const long in = call(SYS_prctl, PR_CAPBSET_READ, number, 0, 0, 0);
+        if (in < 0) {
+            break;
+        }
+        const auto one = static_cast<Capability>(number);
+        known = known | one;
+        bounding = in == 1 ? bounding | one : bounding;
+    }
+    return bounding;
+}
+
+/// Takes out of the bounding set what is not wanted, and lets a change of ids leave the rest.
+[[nodiscard]] inline auto limit_capabilities(const Draft& plan) noexcept -> Result<void> {
+    constexpr Step step = Step::limit_capabilities;
+    const auto& ids = plan.credentials;
+    if (ids && ids->uid && *ids->uid != 0) {
+        const long kept = call(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
+        if (kept < 0) {
+            return outcome(step, kept);
+        }
+    }
+    const CapabilitySet wanted = plan.capabilities->bounding;
+    CapabilitySet known;
+    const CapabilitySet now = bounding_set(known);
+    if (const CapabilitySet missing = (wanted & known) - now; !missing.empty()) {
+        return wrong_capability(step, Reason::no_capability, "bounding", missing);
+    }
+    for (CapabilitySet rest = now - wanted; !rest.empty(); rest = rest - rest.first()) {
+        const auto number = static_cast<unsigned>(rest.first());
+        const long dropped = call(SYS_prctl, PR_CAPBSET_DROP, number, 0, 0, 0);
+        if (dropped < 0) {
+            return fail(step, static_cast<int>(-dropped), name_of(rest.first()));
+        }
+    }
+    return {};
+}
+
+[[nodiscard]] inline auto low_half(CapabilitySet set) noexcept -> std::uint32_t {
+    return static_cast<std::uint32_t>(set.bits());
+}
+
+[[nodiscard]] inline auto high_half(CapabilitySet set) noexcept -> std::uint32_t {
+    return static_cast<std::uint32_t>(set.bits() >> 32U);
+}
+
+/// Permitted, effective and inheritable ones, of which the kernel has not to know all. capset(2).
+[[nodiscard]] inline auto take_capabilities(const Capabilities& wanted,
+                                            CapabilitySet known) noexcept -> Result<void> {
+    constexpr Step step = Step::set_capabilities;
+    CapHeader header;
+    std::array<CapData, 2> data{};
+    long result = call(SYS_capget, &header, data.data());
+    const CapabilitySet permitted = CapabilitySet::from_bits(
+        data[0].permitted | (static_cast<std::uint64_t>(data[1].permitted) << 32U));
+    if (const CapabilitySet missing = (wanted.permitted & known) - permitted;
+        result == 0 && !missing.empty()) {
+        return wrong_capability(step, Reason::no_capability, "permitted", missing);
+    }
+    data = {CapData{low_half(wanted.effective), low_half(wanted.permitted),
+                    low_half(wanted.inheritable)},
+            CapData{high_half(wanted.effective), high_half(wanted.permitted),
+                    high_half(wanted.inheritable)}};
+    result = result == 0 ? call(SYS_capset, &header, data.data()) : result;
+    return outcome(step, result);
+}
+
+/// PR_CAP_AMBIENT(2const). Before Linux 4.3 nobody has one.
+[[nodiscard]] inline auto take_ambient(CapabilitySet wanted) noexcept -> Result<void> {
+    constexpr Step step = Step::set_capabilities;
+    constexpr int ambient = 47; // PR_CAP_AMBIENT
+    constexpr int raise = 2;
+    constexpr int clear_all = 4;
+    const long cleared = call(SYS_prctl, ambient, clear_all, 0, 0, 0);
+    if (cleared < 0 && !(cleared == -EINVAL && wanted.empty())) {
+        return outcome(step, cleared);
+    }
+    for (CapabilitySet rest = wanted; !rest.empty(); rest = rest - rest.first()) {
+        const long raised =
+            call(SYS_prctl, ambient, raise, static_cast<unsigned>(rest.first()), 0, 0);
+        if (raised < 0) {
+            return fail(step, static_cast<int>(-raised), name_of(rest.first()));
+        }
+    }
+    return {};
+}
+
+/// Compares what the kernel says with what is wanted: a filter may have answered in its place.
+[[nodiscard]] inline auto verify_capabilities(const Capabilities& wanted,
+                                              CapabilitySet known) noexcept -> Result<void> {
+    constexpr Step step = Step::set_capabilities;
+    CapHeader header;
+    std::array<CapData, 2> data{};
+    const long result = call(SYS_capget, &header, data.data());
+    if (result < 0) {
+        return outcome(step, result);
+    }
+    const auto same = [known](CapabilitySet set, std::uint32_t low, std::uint32_t high) {
+        return (set & known).bits() == (low | (static_cast<std::uint64_t>(high) << 32U));
+    };
+    return same(wanted.permitted, data[0].permitted, data[1].permitted) &&
+                   same(wanted.effective, data[0].effective, data[1].effective) &&
+                   same(wanted.inheritable, data[0].inheritable, data[1].inheritable)
+               ? Result<void>{}
+               : fail(step, Reason::capabilities_differ);
+}
+
+[[nodiscard]] inline auto set_capabilities(const Capabilities& wanted) noexcept -> Result<void> {
+    CapabilitySet known;
+    const CapabilitySet bounding = bounding_set(known);
+    if (bounding != (wanted.bounding & known)) {
+        return fail(Step::set_capabilities, Reason::capabilities_differ, "the bounding set");
+    }
+    Result<void> done = take_capabilities(wanted, known);
+    done = done ? take_ambient(wanted.ambient & known) : done;
+    return done ? verify_capabilities(wanted, known) : done;
+}
+
+} // namespace nsjoin::detail
+
+#endif // NSJOIN_DETAIL_ENGINE_INSIDE_STEPS_HPP
