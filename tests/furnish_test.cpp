@@ -63,6 +63,10 @@ auto fails(const nsjoin::Plan& plan, Step step, Reason reason, int code = 0) -> 
            support::failed_with(shell_in_clone(plan, ":"), step, reason, code);
 }
 
+constexpr auto number_of(long call) -> std::uint32_t {
+    return static_cast<std::uint32_t>(call);
+}
+
 constexpr const char* show_sets =
     "while read name value; do case $name in Cap*) printf '%s %s\\n' $name $value;; esac; done "
     "</proc/self/status";
@@ -345,6 +349,57 @@ TEST_CASE("the child has the capabilities that the plan says") {
                                 Reason::system, EPERM));
               return 0;
           }) == 0);
+}
+
+TEST_CASE("the child has the filter that the plan says, from its first call on") {
+    // mkdir(2) and mkdirat(2), which no step makes, fail with EDOM.
+    const std::array<sock_filter, 5> code{
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number_of(SYS_mkdirat), 1, 0),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number_of(SYS_getcpu), 0, 1),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EDOM),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const char* const script = "while read -r name value; do case $name in Seccomp:|NoNewPrivs:) "
+                               "echo $value;; esac; done </proc/self/status; "
+                               "python3 -c '\n"
+                               "import os\n"
+                               "try: os.mkdir(\"x\", dir_fd=os.open(\"/tmp\", 0))\n"
+                               "except OSError as e: print(e.errno)'";
+    const auto plan = JoinPlan{}.filter(code);
+    const std::string denied = std::to_string(EDOM) + "\n";
+    CHECK(writes(plan, script, "0\n2\n" + denied));
+    CHECK(writes(plan.no_new_privileges(), script, "1\n2\n" + denied));
+    const nsjoin::Credentials user{.uid = 1000, .gid = 1000, .groups = {}};
+    CHECK(writes(plan.as(user), script, "0\n2\n" + denied));
+    CHECK(writes(plan.as(user).no_new_privileges().capabilities({}), script, "1\n2\n" + denied));
+    CHECK(writes(plan.create(support::own_root()).create<Kind::uts>().host_name("inside"), script,
+                 "0\n2\n" + denied));
+    CHECK(::prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0);
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(support::become_user());
+              CHILD_CHECK(fails(plan, Step::install_filter, Reason::system, EACCES));
+              CHILD_CHECK(writes(plan.no_new_privileges(), script, "1\n2\n" + denied));
+              return 0;
+          }) == 0);
+    const std::array<sock_filter, 1> broken{sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0)};
+    CHECK(fails(JoinPlan{}.filter(broken).no_new_privileges(), Step::install_filter, Reason::system,
+                EINVAL));
+    const std::vector<sock_filter> long_one(4097, code[4]);
+    CHECK(fails(JoinPlan{}.filter(long_one), Step::check_plan, Reason::bad_value));
+}
+
+TEST_CASE("a program that the filter forbids to execute is an error") {
+    const std::array<sock_filter, 4> code{
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number_of(SYS_execve), 0, 1),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EDOM),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const auto plan = JoinPlan{}.filter(code).no_new_privileges();
+    CHECK(support::failed_with(support::shell(plan, ":"), Step::execute, Reason::system, EDOM));
+    CHECK(support::failed_with(support::shell(plan.deadline(std::chrono::seconds{20}), ":"),
+                               Step::execute, Reason::system, EDOM));
 }
 
 TEST_CASE("a filter that answers in the kernel's place is found out") {

@@ -164,6 +164,39 @@ static_assert(differs_at(plan().creates(user).maps().says(limit_capabilities | s
                                verify_ids, set_capabilities, report),
                          caller(hear(report))) == nowhere);
 
+// A filter without no_new_privs: while there is CAP_SYS_ADMIN, and when all else is done for that.
+static_assert(
+    differs_at(plan().creates(mount | net).says(bring_up_loopback | install_filter).root().ids(),
+               facts(),
+               caller(none(check_plan), make_channel, clone3(make_child),
+                      with_clone(create_net, mount | net)),
+               child(bring_up_loopback, set_root, clear_inheritable, install_filter, set_groups,
+                     set_gid, set_uid, verify_ids, report),
+               caller(hear(report))) == nowhere);
+
+// With it: last of all.
+static_assert(
+    differs_at(plan().says(install_filter | set_no_new_privileges | set_umask).ids().death_signal(),
+               facts(), caller(none(check_plan), make_channel, clone3(make_child)),
+               child(set_umask, clear_inheritable, set_groups, set_gid, set_uid, verify_ids,
+                     set_no_new_privileges, set_death_signal, install_filter, report),
+               caller(hear(report))) == nowhere);
+static_assert(differs_at(plan()
+                             .program()
+                             .descriptors()
+                             .says(install_filter | set_no_new_privileges | set_limits)
+                             .says(set_signals),
+                         facts(), caller(none(check_plan), clone3(make_child)),
+                         child(own_descriptors, clear_inheritable, set_no_new_privileges,
+                               pass_descriptors, set_limits, set_signals, install_filter,
+                               execute)) == nowhere);
+static_assert(differs_at(plan().program().deadline().says(install_filter | set_no_new_privileges),
+                         facts(), caller(none(check_plan), make_channel, clone3(make_child)),
+                         child(clear_inheritable, set_no_new_privileges, report),
+                         caller(hear(report)), child(offer_errors), caller(hear(offer_errors)),
+                         child(set_signals, install_filter, execute),
+                         caller(hear(execute))) == nowhere);
+
 // ── Joins ────────────────────────────────────────────────────────────────────────────────────────
 
 // One kind by the target's pidfd: the child joins by itself.

@@ -86,6 +86,7 @@ constexpr std::array calls{
     Named{"rt_sigaction", SYS_rt_sigaction},
     Named{"rt_sigprocmask", SYS_rt_sigprocmask},
     Named{"sched_yield", SYS_sched_yield},
+    Named{"seccomp", SYS_seccomp},
     Named{"sendmsg", SYS_sendmsg},
     Named{"sendto", SYS_sendto},
     Named{"setdomainname", SYS_setdomainname},
@@ -692,6 +693,7 @@ struct Handles {
     support::Cgroup old_cgroup{"/sys/fs/cgroup/pids"};
     std::array<nsjoin::MountSource, 1> sources{{{"/tmp", 200}}};
     support::RootFileSystem files;
+    std::array<sock_filter, 1> filter{sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
 
     /// Those that this process may run on.
     [[nodiscard]] static auto cpus() -> nsjoin::CpuSet {
@@ -797,6 +799,8 @@ auto plans_that_create(const Handles& h) -> std::vector<Case> {
              .as({.uid = 1000, .gid = 1000, .groups = {5}})
              .capabilities(nsjoin::Capabilities::kept_by_programs(nsjoin::Capability::chown))
              .no_new_privileges()},
+        {"a filter", JoinPlan{}.create(root_map()).filter(h.filter)},
+        {"a filter, and no_new_privs", JoinPlan{}.filter(h.filter).no_new_privileges()},
         {"capabilities in a user namespace",
          JoinPlan{}
              .create(root_map())

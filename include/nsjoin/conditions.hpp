@@ -16,7 +16,7 @@ enum class UserRights : std::uint8_t {
 
 /// When a constraint holds: in every plan, or under each of these conditions. A set: combine with
 /// |. Of each pair, one holds.
-enum class When : std::uint16_t {
+enum class When : std::uint32_t {
     always = 0,
     rights_granted = 1U << 0U, ///< UserRights::granted
     rights_taken = 1U << 1U,   ///< UserRights::taken
@@ -32,6 +32,10 @@ enum class When : std::uint16_t {
     offsets_by_caller = 1U << 11U,
     mount_alone = 1U << 12U, ///< the mount namespace is joined by a call without the user namespace
     mount_with_user = 1U << 13U, ///< by that of the user namespace, whose rights count for it
+    for_program = 1U << 14U,     ///< the child becomes a program
+    for_caller = 1U << 15U,      ///< the child goes on in the caller's code
+    filter_last = 1U << 16U,     ///< nobody needs a right for a seccomp filter who has no_new_privs
+    filter_before_ids = 1U << 17U,
 };
 
 [[nodiscard]] constexpr auto operator|(When a, When b) noexcept -> When {
@@ -47,7 +51,7 @@ enum class When : std::uint16_t {
 [[nodiscard]] constexpr auto circumstances(UserRights rights) noexcept -> When {
     return (rights == UserRights::granted ? When::rights_granted : When::rights_taken) |
            When::joiner_first | When::own_memory | When::time_by_child | When::oom_by_first |
-           When::offsets_by_first | When::mount_alone;
+           When::offsets_by_first | When::mount_alone | When::for_caller | When::filter_last;
 }
 
 } // namespace nsjoin

@@ -86,6 +86,7 @@ enum class Step : std::uint8_t {
     pass_descriptors,
     set_limits,
     set_signals,
+    install_filter,
     execute,
 
     open_pidfd,

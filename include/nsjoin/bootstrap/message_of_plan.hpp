@@ -60,7 +60,7 @@ class MessageOfPlan {
     /// What no dialect, or not this one, has words for.
     [[nodiscard]] static auto check(Dialect dialect, const Draft& plan) -> Result<void> {
         const Credentials root{.uid = 0, .gid = 0, .groups = {}};
-        const std::array<std::pair<bool, std::string_view>, 18> parts{{
+        const std::array<std::pair<bool, std::string_view>, 19> parts{{
             {plan.root.ok() || !plan.root_path.empty(), "root directory"},
             {plan.working_directory.ok() || !plan.working_directory_path.empty(),
              "working directory"},
@@ -71,6 +71,7 @@ class MessageOfPlan {
             {plan.umask.has_value(), "umask"},
             {plan.cpu_affinity || plan.priority, "CPU affinity or priority"},
             {plan.capabilities.has_value(), "capabilities"},
+            {!plan.filter.code.empty(), "seccomp filter"},
             {plan.no_new_privileges, "no_new_privs"},
             {plan.cgroup.ok(), "cgroup"},
             {!plan.name.empty(), "process name"},

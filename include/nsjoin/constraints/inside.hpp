@@ -16,6 +16,7 @@ inline constexpr const char* why_paths_of_old_root =
     "the path is that of the root that the mount namespace came with";
 inline constexpr const char* why_not_shown =
     "no mount of the child's shows outside of its namespace";
+inline constexpr const char* why_may_forbid = "the filter may forbid it";
 inline constexpr const char* why_all_done = "the child returns only when everything is done";
 
 inline constexpr std::array inside_constraints{
@@ -77,6 +78,46 @@ inline constexpr std::array inside_constraints{
     Constraint{Step::set_capabilities, Step::report, why_all_done},
     Constraint{Step::make_child, Step::set_no_new_privileges, why_its_own},
     Constraint{Step::set_no_new_privileges, Step::report, why_all_done},
+    Constraint{Step::make_child, Step::install_filter, why_its_own},
+    Constraint{Step::set_host_name, Step::install_filter, why_may_forbid},
+    Constraint{Step::set_domain_name, Step::install_filter, why_may_forbid},
+    Constraint{Step::bring_up_loopback, Step::install_filter, why_may_forbid},
+    Constraint{Step::set_root, Step::install_filter, why_may_forbid},
+    Constraint{Step::mount_proc, Step::install_filter, why_may_forbid},
+    Constraint{Step::detach_old_root, Step::install_filter, why_may_forbid},
+    Constraint{Step::set_console, Step::install_filter, why_may_forbid},
+    Constraint{Step::limit_capabilities, Step::install_filter, why_may_forbid},
+    Constraint{Step::install_filter,
+               Step::set_groups,
+               "without no_new_privs it needs CAP_SYS_ADMIN, which the ids may take",
+               {3, 8},
+               When::filter_before_ids},
+    Constraint{Step::set_umask, Step::install_filter, why_may_forbid, {3, 8}, When::filter_last},
+    Constraint{
+        Step::set_cpu_affinity, Step::install_filter, why_may_forbid, {3, 8}, When::filter_last},
+    Constraint{
+        Step::set_capabilities, Step::install_filter, why_may_forbid, {3, 8}, When::filter_last},
+    Constraint{
+        Step::new_session_keyring, Step::install_filter, why_may_forbid, {3, 8}, When::filter_last},
+    Constraint{
+        Step::set_death_signal, Step::install_filter, why_may_forbid, {3, 8}, When::filter_last},
+    Constraint{Step::set_no_new_privileges,
+               Step::install_filter,
+               "with it, it needs no right that the ids took",
+               {3, 8},
+               When::filter_last},
+    Constraint{Step::set_signals,
+               Step::install_filter,
+               why_may_forbid,
+               {3, 8},
+               When::filter_last | When::for_program},
+    Constraint{Step::install_filter, Step::execute, "the program has it from its first call"},
+    Constraint{Step::install_filter, Step::report, why_all_done, {3, 8}, When::for_caller},
+    Constraint{Step::install_filter,
+               Step::report,
+               why_all_done,
+               {3, 8},
+               When::for_program | When::filter_before_ids},
 };
 
 } // namespace nsjoin::detail

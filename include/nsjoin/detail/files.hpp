@@ -47,6 +47,7 @@ class SmallPath {
 /// A path of at most 4095 bytes, which was checked before, ended by a NUL for the kernel.
 class PathText {
   public:
+    // NOLINTNEXTLINE(*-pro-type-member-init): no more of it is read than is written
     explicit PathText(std::string_view path) noexcept {
         expect(path.size() < text_.size(), "a path is longer than it can be");
         std::memcpy(text_.data(), path.data(), path.size());
@@ -56,7 +57,7 @@ class PathText {
     [[nodiscard]] auto c_str() const noexcept -> const char* { return text_.data(); }
 
   private:
-    std::array<char, 4096> text_; // NOLINT(*-member-init): no more of it is read than is written
+    std::array<char, 4096> text_;
 };
 
 /// Whether the open file, which may be one with O_PATH, is on a file system with that magic number.

@@ -171,6 +171,10 @@ namespace detail {
     if (draft.cpu_affinity && draft.cpu_affinity->empty()) {
         return refused("a CPU affinity names a processor at least");
     }
+    constexpr std::size_t longest = 4096; // BPF_MAXINSNS
+    if (draft.filter.code.size() > longest) {
+        return refused("a seccomp filter has at most 4096 instructions");
+    }
     return draft.capabilities ? check_capabilities(*draft.capabilities) : Result<void>{};
 }
 

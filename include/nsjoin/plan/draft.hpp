@@ -11,6 +11,7 @@
 #include <nsjoin/plan/values.hpp>
 
 #include <array>
+#include <linux/filter.h>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -75,6 +76,16 @@ struct MountSource {
         -> bool = default;
 };
 
+/// A borrowed program of a seccomp filter, of at most 4096 instructions.
+struct SeccompFilter {
+    std::span<const sock_filter> code{};
+
+    [[nodiscard]] friend constexpr auto operator==(const SeccompFilter& a,
+                                                   const SeccompFilter& b) noexcept -> bool {
+        return a.code.data() == b.code.data() && a.code.size() == b.code.size();
+    }
+};
+
 /// Borrowed mount sources.
 struct MountSources {
     std::span<const MountSource> list{};
@@ -131,6 +142,7 @@ struct Draft {
     std::optional<CpuSet> cpu_affinity{};       ///< the processors that the child may run on
     std::optional<int> priority{};              ///< the nice value, -20 to 19
     std::optional<Capabilities> capabilities{}; ///< the child's, in the place of what ids leave
+    SeccompFilter filter{};                     ///< seccomp(2); empty: none
     bool no_new_privileges = false;             ///< PR_SET_NO_NEW_PRIVS(2const)
     int death_signal = 0;                       ///< PR_SET_PDEATHSIG(2const), or 0
     ChildOf child_of = ChildOf::caller;

@@ -270,6 +270,15 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
             [wanted](Draft& draft) { draft.capabilities = wanted; });
     }
 
+    /// The child's seccomp filter, which is borrowed. With no_new_privileges(), of the plan or of
+    /// the command, it is the last that is done, so that it has to allow what is left: sendto(2)
+    /// and close(2), or of a program write(2), execve(2) and exit_group(2). Without, the child
+    /// needs CAP_SYS_ADMIN for it, and installs it before it takes its ids. seccomp(2), Linux
+    /// 3.17. Errors: EACCES; EINVAL.
+    [[nodiscard]] auto filter(std::span<const sock_filter> code) const {
+        return say<detail::said_filter>([code](Draft& draft) { draft.filter = {code}; });
+    }
+
     /// Nothing that the child executes gives it rights that it lacks. PR_SET_NO_NEW_PRIVS(2const).
     [[nodiscard]] auto no_new_privileges() const {
         return say<detail::said_no_new_privileges>(

@@ -37,6 +37,7 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
     said_priority = 1U << 22U,
     said_capabilities = 1U << 23U,
     said_no_new_privileges = 1U << 24U,
+    said_filter = 1U << 25U,
 };
 
 /// What the plans can have that a function is compiled for, so that it leaves out the rest. Its
@@ -93,6 +94,7 @@ struct Possible {
     add(says(said_umask), Step::set_umask);
     add(says(said_cpus), Step::set_cpu_affinity);
     add(says(said_priority), Step::set_priority);
+    add(says(said_filter), Step::install_filter);
     add(says(said_capabilities), Step::limit_capabilities | Step::set_capabilities);
     return {steps, says(said_ids)};
 }

@@ -88,6 +88,13 @@ namespace nsjoin::detail {
     return outcome(Step::set_priority, call(SYS_setpriority, PRIO_PROCESS, 0, nice));
 }
 
+[[nodiscard]] inline auto install_filter(const SeccompFilter& filter) noexcept -> Result<void> {
+    constexpr unsigned set_mode_filter = 1; // SECCOMP_SET_MODE_FILTER
+    const sock_fprog program{static_cast<unsigned short>(filter.code.size()),
+                             const_cast<sock_filter*>(filter.code.data())}; // NOLINT(*-const-cast)
+    return outcome(Step::install_filter, call(SYS_seccomp, set_mode_filter, 0U, &program));
+}
+
 // ── Capabilities ────────────────────────────────────────────────────────────────────────────────
 
 /// The error of a capability that is not there to be kept, or is still there.

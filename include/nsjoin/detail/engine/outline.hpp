@@ -100,6 +100,7 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
     said.set(Step::set_priority, plan.priority.has_value());
     said.set(Step::limit_capabilities, plan.capabilities.has_value());
     said.set(Step::set_capabilities, plan.capabilities.has_value());
+    said.set(Step::install_filter, !plan.filter.code.empty());
     said.set(Step::set_no_new_privileges, plan.no_new_privileges);
     said.set(Step::set_death_signal, plan.death_signal != 0);
     if (plan.maps) {

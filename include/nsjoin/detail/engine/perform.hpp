@@ -24,10 +24,11 @@ template <bool Can, typename How>
 
 /// Whether there is a value to check among what is done inside.
 [[nodiscard]] constexpr auto says_inside(StepSet steps) noexcept -> bool {
-    for (const Step step : {Step::set_propagation, Step::set_host_name, Step::set_domain_name,
-                            Step::bring_up_loopback, Step::set_root, Step::pivot_root,
-                            Step::mount_proc, Step::set_working_directory, Step::set_umask,
-                            Step::set_cpu_affinity, Step::set_priority, Step::set_capabilities}) {
+    for (const Step step :
+         {Step::set_propagation, Step::set_host_name, Step::set_domain_name,
+          Step::bring_up_loopback, Step::set_root, Step::pivot_root, Step::mount_proc,
+          Step::set_working_directory, Step::set_umask, Step::set_cpu_affinity, Step::set_priority,
+          Step::set_capabilities, Step::install_filter}) {
         if (steps.contains(step)) {
             return true;
         }
@@ -163,6 +164,8 @@ template <Possible May>
     case Step::set_capabilities:
         return only_if<can(Step::set_capabilities)>(
             [&] { return set_capabilities(*plan.capabilities); });
+    case Step::install_filter:
+        return only_if<can(Step::install_filter)>([&] { return install_filter(plan.filter); });
     case Step::set_no_new_privileges: // which a command may say too
         return outcome(task.step, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case Step::set_working_directory:

@@ -39,6 +39,8 @@ struct Roles {
     bool offsets_by_caller = false;
     bool mount_with_user = false; ///< joined by one call
     bool waits = false;           ///< the child waits for the caller's word
+    bool program = false;         ///< the child becomes a program
+    bool filter_last = false;     ///< a seccomp filter needs no right that the ids take
     KindSet by_clone{};           ///< created by the clone that makes the child
     KindSet by_unshare{};         ///< created by the child, by one unshare
 
@@ -114,6 +116,8 @@ constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
     -> Roles {
     Roles roles;
     roles.joining = plan.joined - facts.same;
+    roles.program = plan.program;
+    roles.filter_last = plan.said.contains(Step::set_no_new_privileges);
     roles.user_changes = (roles.joining | plan.created).contains(Kind::user);
     const bool root_inside = roles.joining.contains(Kind::user) || plan.root_mapped;
     const bool root = roles.user_changes && root_inside && !plan.keep_ids;
@@ -158,7 +162,9 @@ constexpr void decide_creators(const Outline& plan, Roles& roles) noexcept {
            (roles.time_by_first ? When::time_by_first : When::time_by_child) |
            (roles.oom_by_caller ? When::oom_by_caller : When::oom_by_first) |
            (roles.offsets_by_caller ? When::offsets_by_caller : When::offsets_by_first) |
-           (roles.mount_with_user ? When::mount_with_user : When::mount_alone);
+           (roles.mount_with_user ? When::mount_with_user : When::mount_alone) |
+           (roles.program ? When::for_program : When::for_caller) |
+           (roles.filter_last ? When::filter_last : When::filter_before_ids);
 }
 
 } // namespace nsjoin::detail

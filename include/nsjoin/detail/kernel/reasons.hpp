@@ -206,6 +206,10 @@ namespace nsjoin::detail {
                    ? "a higher priority needs CAP_SYS_NICE in the initial user namespace, or "
                      "RLIMIT_NICE"
                    : "";
+    case Step::install_filter:
+        return code == EACCES   ? "needs no_new_privs, or CAP_SYS_ADMIN in the user namespace"
+               : code == EINVAL ? "it is no program of a filter, or the kernel has none"
+                                : "";
     case Step::limit_capabilities:
         return code == EPERM ? "needs CAP_SETPCAP, and securebits that are not locked" : "";
     case Step::set_capabilities:

@@ -84,6 +84,7 @@ inline constexpr const char* step_names =
     "pass the descriptors\0"                                      // pass_descriptors
     "set the limits\0"                                            // set_limits
     "set the signals\0"                                           // set_signals
+    "install the seccomp filter\0"                                // install_filter
     "execute the program\0"                                       // execute
     "open a pidfd\0"                                              // open_pidfd
     "send a signal\0"                                             // send_signal
@@ -183,6 +184,7 @@ inline constexpr const char* step_systems =
     "fcntl, dup3, close_range\0"                                  // pass_descriptors
     "prlimit64\0"                                                 // set_limits
     "rt_sigaction, rt_sigprocmask\0"                              // set_signals
+    "seccomp(SECCOMP_SET_MODE_FILTER)\0"                          // install_filter
     "execve or execveat\0"                                        // execute
     "pidfd_open\0"                                                // open_pidfd
     "pidfd_send_signal\0"                                         // send_signal

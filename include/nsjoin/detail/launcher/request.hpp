@@ -108,6 +108,22 @@ void mount_sources(Archive& archive, Sources& sources) noexcept {
     }
 }
 
+template <typename Archive, typename Filter>
+void seccomp_filter(Archive& archive, Filter& filter) noexcept {
+    if constexpr (Archive::reads) {
+        const std::span<sock_filter> code = archive.template many<sock_filter>();
+        for (sock_filter& instruction : code) {
+            archive.value(instruction);
+        }
+        filter.code = code;
+    } else {
+        archive.value(static_cast<std::uint64_t>(filter.code.size()));
+        for (const sock_filter& instruction : filter.code) {
+            archive.value(instruction);
+        }
+    }
+}
+
 template <typename Archive, typename Kinds>
 void kind_set(Archive& archive, Kinds& kinds) noexcept {
     std::uint8_t bits = kinds.bits();
@@ -167,6 +183,7 @@ void plan_fields(Archive& archive, Plan& plan) noexcept {
     optional(archive, plan.cpu_affinity, [&archive](auto& cpus) { archive.value(cpus); });
     optional(archive, plan.priority, [&archive](auto& nice) { archive.value(nice); });
     optional(archive, plan.capabilities, [&archive](auto& sets) { archive.value(sets); });
+    seccomp_filter(archive, plan.filter);
     archive.flag(plan.no_new_privileges);
     optional(archive, plan.oom_score_adj, [&archive](auto& score) { archive.value(score); });
     archive.value(plan.name);
