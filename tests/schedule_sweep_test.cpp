@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -511,6 +512,36 @@ auto add_options(Outline& plan, unsigned long long number, bool& over) -> bool {
     return !over;
 }
 
+/// What a child furnishes, some of it for each number: all of it would be too much to go through.
+void furnish(Outline& plan, unsigned long long number) {
+    std::uint64_t bits = (number + 1) * 0x9E37'79B9'7F4A'7C15U;
+    const auto some = [&bits](bool can = true) {
+        bits = std::rotl(bits, 7) * 0xBF58'476D'1CE4'E5B9U;
+        return can && (bits >> 63U) != 0;
+    };
+    const bool mounts = plan.created.contains(Kind::mount);
+    const bool names = (plan.joined | plan.created).contains(Kind::uts);
+    plan.said.set(Step::set_propagation, some(mounts));
+    plan.said.set(Step::set_host_name, some(names));
+    plan.said.set(Step::set_domain_name, some(names));
+    plan.said.set(Step::bring_up_loopback, some(plan.created.contains(Kind::net)));
+    const bool pivots = some(mounts);
+    plan.said.set(Step::pivot_root, pivots);
+    plan.said.set(Step::detach_old_root, pivots);
+    plan.said.set(Step::set_root, some(!pivots));
+    plan.said.set(Step::mount_proc, some(mounts));
+    plan.said.set(Step::new_session, some());
+    plan.said.set(Step::set_console, some(plan.said.contains(Step::new_session)));
+    const bool sets = some();
+    plan.said.set(Step::limit_capabilities, sets);
+    plan.said.set(Step::set_capabilities, sets);
+    for (const Step step : {Step::set_umask, Step::set_cpu_affinity, Step::set_priority,
+                            Step::set_name, Step::set_no_new_privileges, Step::install_filter}) {
+        plan.said.set(step, some());
+    }
+    plan.session_keyring = some() ? nsjoin::SessionKeyring::fresh : nsjoin::SessionKeyring::keep;
+}
+
 /// The n-th kind of the set.
 auto kind_at(KindSet kinds, std::size_t n) -> Kind {
     auto kind = kinds.begin();
@@ -594,6 +625,7 @@ TEST_CASE("all kinds and all options: the schedule keeps every law, whatever is 
             if (!add_options(plan, number, over)) {
                 continue;
             }
+            furnish(plan, turn);
             static std::map<unsigned, unsigned long long> counts;
             const unsigned shape = static_cast<unsigned>(plan.joined.size()) * 4 +
                                    (plan.said.contains(Step::write_gid_map) ? 2U : 0U) +
@@ -625,6 +657,7 @@ TEST_CASE("all kinds and all that can be known: the schedule keeps every law, wh
             bool past = false;
             while (!add_options(plan = kinds, turn++ * mixer % options, past)) {
             }
+            furnish(plan, turn);
             // From one target, or each from a descriptor of its own.
             plan.targets.fill(turn % 2 == 0 ? 1 : 0);
             Facts facts = facts_of(plan, number, over);
