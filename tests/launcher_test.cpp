@@ -276,6 +276,27 @@ TEST_CASE("a closed standard descriptor stays closed, and nothing else is open")
           }) == 0);
 }
 
+TEST_CASE(
+    "a launcher's own descriptor is no program's, though it has the number of a standard one") {
+    CHECK(support::run_in_child([] {
+              support::TestPipe pipe;
+              ::close(STDIN_FILENO);
+              ::close(STDERR_FILENO);
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              CHILD_CHECK(::fcntl(STDIN_FILENO, F_GETFD) == FD_CLOEXEC);
+              const std::array<nsjoin::PassedFd, 1> passed{
+                  {{nsjoin::BorrowedFd{pipe.writer()}, STDOUT_FILENO}}};
+              const std::array<const char*, 3> words{"ls", "/proc/self/fd", nullptr};
+              nsjoin::Command command{.program = Program::at("/bin/ls"), .arguments = words};
+              command.descriptors = passed;
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, command)));
+              pipe.close_writer();
+              CHILD_CHECK(support::read_all(pipe.reader()) == "0\n1\n"); // ls's own is 0
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("errors are those of join_and_exec(), and nothing is left") {
     const support::Container container{seven_kinds};
     const auto target = nsjoin::PidFd::open(container.pid());

@@ -21,7 +21,7 @@ inline constexpr std::size_t limit_count = 16; ///< RLIMIT_NLIMITS, the same sin
 inline constexpr int last_signal = 64;
 
 struct CallerState {
-    std::array<BorrowedFd, 3> standard{}; ///< none where it is closed
+    std::array<BorrowedFd, 3> standard{}; ///< none where it is closed, or will be on exec
     BorrowedFd directory;
     std::int32_t umask = -1; ///< or -1: unknown
     pid_t group = 0;
@@ -84,7 +84,8 @@ inline void read_status(CallerState& state, BorrowedFd status) noexcept {
 [[nodiscard]] inline auto ask_for_state(CallerState& state, BorrowedFd status,
                                         OwnedFd& directory) noexcept -> Result<void> {
     for (int number = 0; number <= STDERR_FILENO; ++number) {
-        if (call(SYS_fcntl, number, F_GETFD, 0) >= 0) {
+        // With close-on-exec it is no program's: perhaps the socket of the launcher itself.
+        if (call(SYS_fcntl, number, F_GETFD, 0) == 0) {
             state.standard[static_cast<std::size_t>(number)] = BorrowedFd{number};
         }
     }

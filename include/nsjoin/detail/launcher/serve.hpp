@@ -48,8 +48,12 @@ class LauncherProcess {
         close_between(STDERR_FILENO + 1, socket - 1);
         close_between(socket + 1, every_descriptor);
         for (int number = 0; number <= STDERR_FILENO; ++number) {
-            const OwnedFd nothing{static_cast<int>(call(SYS_epoll_create1, O_CLOEXEC))};
-            (void)call_again(SYS_dup3, nothing.get(), number, O_CLOEXEC);
+            OwnedFd nothing{static_cast<int>(call(SYS_epoll_create1, O_CLOEXEC))};
+            if (nothing.get() == number) { // it was closed
+                (void)nothing.release();
+            } else {
+                (void)call_again(SYS_dup3, nothing.get(), number, O_CLOEXEC);
+            }
         }
         keep_reserve();
         owner_.reset(static_cast<int>(call(SYS_pidfd_open, ::getppid(), 0U)));
