@@ -2,14 +2,13 @@
 #ifndef NSJOIN_LAUNCHER_HPP
 #define NSJOIN_LAUNCHER_HPP
 
-#include <nsjoin/detail/launcher/request.hpp>
 #include <nsjoin/detail/launcher/serve.hpp>
 #include <nsjoin/detail/launcher/start.hpp>
 #include <nsjoin/detail/launcher/talk.hpp>
+#include <nsjoin/detail/launcher/written_plan.hpp>
 #include <nsjoin/detail/wire/variables.hpp>
 #include <nsjoin/plan.hpp>
 
-#include <array>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -71,7 +70,7 @@ class [[nodiscard]] Launcher {
         OwnedFd file{status
                          ? static_cast<int>(detail::open_at(status->get(), "self/status", O_RDONLY))
                          : -1};
-        return Launcher{std::make_unique<State>(std::move(options), *std::move(connection),
+        return Launcher{std::make_shared<State>(std::move(options), *std::move(connection),
                                                 std::move(file), ::getpid())};
     }
 
@@ -87,19 +86,16 @@ class [[nodiscard]] Launcher {
         if (!done) {
             return Unexpected{done.error()};
         }
-        constexpr int most_tries = 3;
-        for (int tries = 1;; ++tries) {
-            auto connection = live_connection();
-            if (!connection) {
-                return Unexpected{connection.error()};
-            }
-            bool taken = false;
-            auto child = ask(**connection, plan.parts(), command, taken);
-            if (child || taken || tries == most_tries) {
-                return child;
-            }
-        }
+        return run(*state_, plan.parts(), command);
     }
+
+    class Prepared;
+
+    /// Checks a plan once and keeps it, with what it borrows, to be run many times: its texts are
+    /// copied, and of each of its descriptors a second one is kept, with close-on-exec, fcntl(2),
+    /// so that the plan's own may be closed, and no process that gets a target's pid later is ever
+    /// joined. Allocates. Errors: those of exec() for a plan that can't be; EMFILE; EBADF.
+    [[nodiscard]] auto prepare(const Plan& plan) const -> Result<Prepared>;
 
     /// The launcher's process, as it is now.
     [[nodiscard]] auto pid() const -> pid_t {
@@ -124,7 +120,7 @@ class [[nodiscard]] Launcher {
         pid_t status_of;
     };
 
-    explicit Launcher(std::unique_ptr<State> state) : state_{std::move(state)} {}
+    explicit Launcher(std::shared_ptr<State> state) : state_{std::move(state)} {}
 
     [[nodiscard]] static auto connect(const LauncherOptions& options) -> Result<Connection> {
         auto pair = SocketPair::open(SocketKind::seqpacket);
@@ -154,37 +150,56 @@ class [[nodiscard]] Launcher {
         return connection;
     }
 
+    /// `Planned` is a Draft, or a WrittenPlan.
+    template <typename Planned>
+    [[nodiscard]] static auto run(State& state, const Planned& plan, const Command& command)
+        -> Result<PidFd> {
+        constexpr int most_tries = 3;
+        for (int tries = 1;; ++tries) {
+            auto connection = live_connection(state);
+            if (!connection) {
+                return Unexpected{connection.error()};
+            }
+            bool taken = false;
+            auto child = ask(state, **connection, plan, command, taken);
+            if (child || taken || tries == most_tries) {
+                return child;
+            }
+        }
+    }
+
     /// The launcher that there is, or another one in its place.
-    [[nodiscard]] auto live_connection() -> Result<Connection> {
-        const std::lock_guard lock{state_->mutex};
-        if (state_->connection->serves_this_process()) {
-            return state_->connection;
+    [[nodiscard]] static auto live_connection(State& state) -> Result<Connection> {
+        const std::lock_guard lock{state.mutex};
+        if (state.connection->serves_this_process()) {
+            return state.connection;
         }
-        if (state_->options.log != nullptr) {
-            state_->options.log(
-                LogLevel::warning,
-                "the launcher has ended, or is another process's: a new one starts");
+        if (state.options.log != nullptr) {
+            state.options.log(LogLevel::warning,
+                              "the launcher has ended, or is another process's: a new one starts");
         }
-        auto connection = connect(state_->options);
+        auto connection = connect(state.options);
         if (connection) {
-            state_->connection = *connection;
+            state.connection = *connection;
         }
-        if (state_->status_of != ::getpid()) {
+        if (state.status_of != ::getpid()) {
             auto proc = detail::open_proc();
-            state_->status.reset(
+            state.status.reset(
                 proc ? static_cast<int>(detail::open_at(proc->get(), "self/status", O_RDONLY))
                      : -1);
-            state_->status_of = ::getpid();
+            state.status_of = ::getpid();
         }
         return connection;
     }
 
     /// `taken` says whether the launcher may have done something of it.
-    [[nodiscard]] auto ask(detail::LauncherConnection& to, const Draft& plan,
-                           const Command& command, bool& taken) const -> Result<PidFd> {
+    template <typename Planned>
+    [[nodiscard]] static auto ask(const State& own, detail::LauncherConnection& to,
+                                  const Planned& plan, const Command& command, bool& taken)
+        -> Result<PidFd> {
         detail::CallerState state; // before anything is opened that takes the number of its own
         OwnedFd directory;
-        Result<void> done = detail::ask_for_state(state, state_->status, directory);
+        Result<void> done = detail::ask_for_state(state, own.status, directory);
         auto pair = SocketPair::open(SocketKind::seqpacket);
         const bool open = pair.has_value();
         detail::LauncherReserve reserve;
@@ -199,7 +214,7 @@ class [[nodiscard]] Launcher {
         }
         taken = true;
         pair->second.reset();
-        done = send_all(pair->first, state, plan, command);
+        done = detail::send_whole(pair->first, state, plan, command);
         detail::LauncherTalk talk{std::move(pair->first), std::move(reserve), to, plan.deadline};
         auto child = talk.run();
         // A joiner that was killed with the request in its hands has done nothing: with the thread
@@ -211,32 +226,62 @@ class [[nodiscard]] Launcher {
         return done || told ? std::move(child) : Result<PidFd>{Unexpected{done.error()}};
     }
 
-    [[nodiscard]] static auto send_all(BorrowedFd channel, const detail::CallerState& state,
-                                       const Draft& plan, const Command& command) -> Result<void> {
-        constexpr std::size_t head = sizeof(detail::RequestHeader);
-        // NOLINTNEXTLINE(*-member-init): written before it is read
-        std::array<std::byte, 16UL * 1024> small;
-        detail::Writer writer{std::span{small}.subspan(head)};
-        detail::write_request(writer, plan, command, state);
-        detail::Array<std::byte> large;
-        std::span<std::byte> all{small};
-        if (!writer.fits()) {
-            large = detail::Array<std::byte>{head + writer.size()};
-            all = large.view();
-            writer = detail::Writer{all.subspan(head)};
-            detail::write_request(writer, plan, command, state);
+    std::shared_ptr<State> state_;
+};
+
+/// A plan that is kept for a launcher, in the form in which it travels, and owns its descriptors.
+/// It needs its Launcher, which it does not keep: when that has ended, exec() is an error. It may
+/// outlive it, and any number of them may be there. A launcher that follows one which died serves
+/// it as well.
+///
+/// It lies on the caller's side. In the launcher's process each joiner would have a copy of it,
+/// which makes each start dearer, and a container with CAP_SYS_PTRACE could take the descriptors of
+/// another one's plan out of a joiner that comes to it.
+///
+/// Any thread may call exec(), several at once; a move is theirs to order.
+class [[nodiscard]] Launcher::Prepared {
+  public:
+    /// As Launcher::exec() of the plan. Errors: also process_died if the Launcher is gone.
+    [[nodiscard]] auto exec(const Command& command) const -> Result<PidFd> {
+        const Result<void> checked = detail::check_command(command);
+        if (!checked) {
+            return Unexpected{checked.error()};
         }
-        if (writer.too_many_descriptors()) {
-            return detail::fail(Step::check_plan, Reason::bad_value,
-                                "more than 300 descriptors in a request");
+        const std::shared_ptr<State> state = state_.lock();
+        if (state == nullptr) {
+            return detail::fail(Step::start_program, Reason::process_died, "the launcher");
         }
-        const detail::RequestHeader header{writer.size(), writer.descriptors().size()};
-        std::memcpy(all.data(), &header, head);
-        return detail::send_request(channel, all.first(head + writer.size()), writer.descriptors());
+        return run(*state, plan_, command);
     }
 
-    std::unique_ptr<State> state_;
+    Prepared(const Prepared&) = delete;
+    Prepared(Prepared&&) noexcept = default;
+    auto operator=(const Prepared&) -> Prepared& = delete;
+    auto operator=(Prepared&&) noexcept -> Prepared& = default;
+    ~Prepared() = default;
+
+  private:
+    friend class Launcher;
+
+    Prepared(std::weak_ptr<State> state, detail::WrittenPlan plan)
+        : state_{std::move(state)}, plan_{std::move(plan)} {}
+
+    std::weak_ptr<State> state_;
+    detail::WrittenPlan plan_;
 };
+
+inline auto Launcher::prepare(const Plan& plan) const -> Result<Prepared> {
+    Result<void> done = detail::check_for_program(plan.parts());
+    done = done ? detail::check_values(plan.parts()) : done;
+    if (!done) {
+        return Unexpected{done.error()};
+    }
+    auto written = detail::written(plan.parts());
+    if (!written) {
+        return Unexpected{written.error()};
+    }
+    return Prepared{state_, *std::move(written)};
+}
 
 /// What a program does that is started as a launcher: it serves, and never returns. In any other
 /// program, and in one that got rights by its execution (AT_SECURE), it returns at once.

@@ -73,7 +73,7 @@ class [[nodiscard]] PreparedPlan {
     [[nodiscard]] static auto prepare(Plan plan) noexcept -> Result<PreparedPlan> {
         PreparedPlan prepared{std::move(plan)};
         const Draft& parts = prepared.plan_.parts();
-        Result<void> done = detail::check_for_command(parts, nothing());
+        Result<void> done = detail::check_for_program(parts);
         done = done ? detail::check_values(parts) : done;
         if (done && would_be_init(parts)) {
             done = detail::fail(Step::check_plan, Reason::pending_pid);
@@ -108,12 +108,6 @@ class [[nodiscard]] PreparedPlan {
 
   private:
     explicit PreparedPlan(Plan plan) noexcept : plan_{std::move(plan)} {}
-
-    /// A command that stands for any.
-    [[nodiscard]] static auto nothing() noexcept -> Command {
-        static constexpr std::array<const char*, 2> words{"", nullptr};
-        return Command{.program = Program::at(""), .arguments = words};
-    }
 
     /// Whether the first process would be the init of a pid namespace that the caller has made for
     /// its children, and end it. The entry of one that nobody is in yet can't be followed.

@@ -9,15 +9,20 @@
 
 namespace nsjoin::detail {
 
-/// What can be found wrong with a plan and a command before the first system call.
-[[nodiscard]] inline auto check_for_command(const Draft& plan, const Command& command) noexcept
-    -> Result<void> {
-    Result<void> done = check_command(command);
-    if (done && plan.child_of != ChildOf::caller) {
+/// Whether the plan may be one of a program.
+[[nodiscard]] inline auto check_for_program(const Draft& plan) noexcept -> Result<void> {
+    if (plan.child_of != ChildOf::caller) {
         return fail(Step::check_plan, Reason::bad_value,
                     "a program's process is the caller's own child, never its parent's");
     }
-    return done;
+    return {};
+}
+
+/// What can be found wrong with a plan and a command before the first system call.
+[[nodiscard]] inline auto check_for_command(const Draft& plan, const Command& command) noexcept
+    -> Result<void> {
+    const Result<void> done = check_command(command);
+    return done ? check_for_program(plan) : done;
 }
 
 /// The error of a program's run, with the name of the namespace. A pid namespace that the caller

@@ -42,13 +42,24 @@ class Writer {
             place = fds_[i] == fd ? static_cast<std::int32_t>(i) : place;
         }
         if (fd.ok() && place < 0) {
-            too_many_ = too_many_ || fd_count_ == fds_.size();
-            if (!too_many_) {
-                place = static_cast<std::int32_t>(fd_count_);
-                fds_[fd_count_++] = fd;
-            }
+            place = attach(fd);
         }
         value(place);
+    }
+
+    /// Takes a descriptor along; its place among them, or -1 if there is no room.
+    auto attach(BorrowedFd fd) noexcept -> std::int32_t {
+        too_many_ = too_many_ || fd_count_ == fds_.size();
+        if (too_many_) {
+            return -1;
+        }
+        fds_[fd_count_] = fd;
+        return static_cast<std::int32_t>(fd_count_++);
+    }
+
+    /// What another Writer has written.
+    void copy(std::span<const std::byte> written) noexcept {
+        bytes(written.data(), written.size());
     }
 
     void text(std::string_view text) noexcept {

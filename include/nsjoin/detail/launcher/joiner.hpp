@@ -79,8 +79,8 @@ class LauncherJoiner {
         Reader archive{request.message(), request.descriptors()};
         CallerState state;
         Draft plan;
-        state_fields(archive, state);
         plan_fields(archive, plan);
+        state_fields(archive, state);
         Command command = read_command(archive);
         if (!archive.good()) {
             return ReceivedRequest::broken_request();

@@ -278,14 +278,6 @@ inline void write_command(Writer& archive, const Command& command) noexcept {
     return command;
 }
 
-/// All that is asked.
-inline void write_request(Writer& archive, const Draft& plan, const Command& command,
-                          const CallerState& state) noexcept {
-    state_fields(archive, state);
-    plan_fields(archive, plan);
-    write_command(archive, command);
-}
-
 } // namespace nsjoin::detail
 
 #endif // NSJOIN_DETAIL_LAUNCHER_REQUEST_HPP
