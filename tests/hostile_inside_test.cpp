@@ -56,6 +56,9 @@ auto trace(pid_t victim) -> bool {
                good_marker;
         ::ptrace(PTRACE_DETACH, victim, nullptr, nullptr);
     }
+    // One that ended meanwhile stays the tracer's, and is kept from its parent, until it is taken.
+    while (::waitpid(-1, &status, __WALL | WNOHANG) > 0) {
+    }
     errno = 0;
     return read;
 }
