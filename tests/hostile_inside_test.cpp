@@ -45,19 +45,19 @@ auto measure(pid_t victim) -> bool {
 /// Reads the copy of this program's memory by ptrace(2). What is another program by then does not
 /// count.
 auto trace(pid_t victim) -> bool {
+    int status = 0;
+    // One that ended under it is kept from its parent until it is taken.
+    while (::waitpid(-1, &status, __WALL | WNOHANG) > 0) {
+    }
     if (::ptrace(PTRACE_ATTACH, victim, nullptr, nullptr) != 0) {
         return false;
     }
-    int status = 0;
     bool read = false;
     if (::waitpid(victim, &status, __WALL) == victim && WIFSTOPPED(status)) {
         void* const place = const_cast<std::uint64_t*>(&marker);
         read = static_cast<std::uint64_t>(::ptrace(PTRACE_PEEKDATA, victim, place, nullptr)) ==
                good_marker;
         ::ptrace(PTRACE_DETACH, victim, nullptr, nullptr);
-    }
-    // One that ended meanwhile stays the tracer's, and is kept from its parent, until it is taken.
-    while (::waitpid(-1, &status, __WALL | WNOHANG) > 0) {
     }
     errno = 0;
     return read;

@@ -5,7 +5,10 @@
 
 #include <nsjoin/explain.hpp>
 
+#include <array>
 #include <chrono>
+#include <fcntl.h>
+#include <sys/ptrace.h>
 #include <thread>
 #include <type_traits>
 
@@ -168,6 +171,42 @@ TEST_CASE("a pidfd that was given away stands for no process") {
     CHECK(fails_with(init->send_signal(0), Step::send_signal, Reason::system, EBADF));
     CHECK(fails_with(init->wait(), Step::wait, Reason::system, EBADF));
     CHECK(fails_with(init->wait(std::chrono::seconds{1}), Step::wait, Reason::system, EBADF));
+}
+
+TEST_CASE("a tracer that keeps the end of a child to itself holds up no wait past its timeout") {
+    support::Container child{nsjoin::KindSet{}};
+    REQUIRE(child.ok());
+    const auto pidfd = PidFd::open(child.pid());
+    REQUIRE(pidfd);
+    std::array<int, 2> ready{};
+    REQUIRE(::pipe2(ready.data(), O_CLOEXEC) == 0);
+    const pid_t tracer = ::fork();
+    if (tracer == 0) {
+        support::default_signals();
+        const bool traces = ::ptrace(PTRACE_SEIZE, child.pid(), nullptr, nullptr) == 0;
+        (void)!::write(ready[1], traces ? "y" : "n", 1);
+        for (;;) {
+            ::pause();
+        }
+    }
+    char word = 0;
+    REQUIRE(::read(ready[0], &word, 1) == 1);
+    ::close(ready[0]);
+    ::close(ready[1]);
+    REQUIRE(pidfd->send_signal(SIGKILL));
+    if (word == 'y') {
+        const auto begin = std::chrono::steady_clock::now();
+        CHECK(fails_with(pidfd->wait(100ms), Step::wait, Reason::deadline_passed));
+        CHECK(fails_with(pidfd->wait(0ms), Step::wait, Reason::deadline_passed));
+        CHECK(std::chrono::steady_clock::now() - begin < 5s);
+    } else {
+        support::skip("who is no parent may not trace here");
+    }
+    ::kill(tracer, SIGKILL);
+    support::wait_for(tracer);
+    const auto status = pidfd->wait(10s);
+    REQUIRE(status);
+    CHECK(status->signal() == SIGKILL);
 }
 
 TEST_CASE("a reused pid does not deceive a pidfd") {

@@ -92,21 +92,23 @@ class [[nodiscard]] PidFd {
     /// Waits until the process, a child of the caller, ends, and takes its status. waitid(2).
     /// `timeout` is forever by default, and if it is negative. A second wait, and one after
     /// somebody else took the status (a SIGCHLD handler that reaps all, or SIGCHLD ignored), is
-    /// answered from the descriptor itself since Linux 6.15 (PIDFD_GET_INFO). Errors:
-    /// deadline_passed; already_reaped if the status is lost; ECHILD if the process is not the
-    /// caller's child.
+    /// answered from the descriptor itself since Linux 6.15 (PIDFD_GET_INFO). Who traces the
+    /// process keeps its end from its parent until it has taken that itself: of one that runs
+    /// beside who is not trusted, wait with a timeout. Errors: deadline_passed; already_reaped if
+    /// the status is lost; ECHILD if the process is not the caller's child.
     [[nodiscard]] auto wait(Duration timeout = forever) const noexcept -> Result<ExitStatus> {
         if (!fd_.ok()) {
             return error(Step::wait, EBADF);
         }
+        const detail::Deadline deadline{timeout};
         if (timeout.count() >= 0 && !ended_within(timeout)) {
             return error(Step::wait, Reason::deadline_passed);
         }
         siginfo_t info{};
-        const long result = detail::call_again(SYS_waitid, detail::p_pidfd, fd_.get(), &info,
-                                               WEXITED | detail::wait_all, nullptr);
+        const long result = take_status(info, deadline);
         if (result == 0) {
-            return from_siginfo(info);
+            return info.si_signo != 0 ? Result<ExitStatus>{from_siginfo(info)}
+                                      : error(Step::wait, Reason::deadline_passed);
         }
         if (result != -ECHILD) {
             return error(Step::wait, static_cast<int>(-result));
@@ -138,6 +140,24 @@ class [[nodiscard]] PidFd {
             }
         }
         return true;
+    }
+
+    /// waitid(2). With a deadline it does not wait in there, where a tracer could hold it up for
+    /// ever: none is taken then, and si_signo 0.
+    [[nodiscard]] auto take_status(siginfo_t& info, const detail::Deadline& deadline) const noexcept
+        -> long {
+        constexpr Duration moment = Duration::nanoseconds(1'000'000);
+        const int how = deadline.left().count() < 0 ? 0 : WNOHANG;
+        for (;;) {
+            const long result = detail::call_again(SYS_waitid, detail::p_pidfd, fd_.get(), &info,
+                                                   WEXITED | how | detail::wait_all, nullptr);
+            const Duration left = deadline.left();
+            if (result != 0 || info.si_signo != 0 || left.count() == 0) {
+                return result;
+            }
+            const detail::PollTimeout pause{left.count() < moment.count() ? left : moment};
+            (void)detail::call(SYS_ppoll, nullptr, 0UL, pause.get(), nullptr, 0UL);
+        }
     }
 
     [[nodiscard]] static auto from_siginfo(const siginfo_t& info) noexcept -> ExitStatus {
