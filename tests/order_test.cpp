@@ -25,9 +25,13 @@ constexpr auto index(Step step) -> std::size_t {
     return static_cast<std::size_t>(step);
 }
 
+constexpr auto granted_order = nsjoin::order(UserRights::granted);
+constexpr auto taken_order = nsjoin::order(UserRights::taken);
+
 constexpr auto place(UserRights rights, Step step) -> std::size_t {
+    const auto& order = rights == UserRights::granted ? granted_order : taken_order;
     std::size_t at = 0;
-    while (nsjoin::order(rights)[at] != step) {
+    while (order[at] != step) {
         ++at;
     }
     return at;

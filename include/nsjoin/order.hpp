@@ -104,18 +104,13 @@ template <std::size_t N, const auto& Constraints, When Circumstances>
 
 inline constexpr auto plan_waits = waits_of<plan_step_count, constraints>();
 
-template <UserRights Rights>
-inline constexpr std::array<Step, plan_step_count>
-    order_of = ordered<plan_step_count, constraints, circumstances(Rights)>();
-
 } // namespace detail
 
 /// Every step a plan can have, in the order in which they are done where a joiner does what the
-/// first process does: the topological sort, made by the compiler, of the constraints.
+/// first process does: the topological sort of the constraints.
 [[nodiscard]] constexpr auto order(UserRights rights) noexcept
-    -> const std::array<Step, plan_step_count>& {
-    return rights == UserRights::granted ? detail::order_of<UserRights::granted>
-                                         : detail::order_of<UserRights::taken>;
+    -> std::array<Step, plan_step_count> {
+    return detail::sort_steps(detail::plan_waits, circumstances(rights)).steps;
 }
 
 /// The kinds in the order in which they are joined.

@@ -178,7 +178,14 @@ namespace detail {
     return draft.capabilities ? check_capabilities(*draft.capabilities) : Result<void>{};
 }
 
-[[nodiscard]] inline auto check_values(const Draft& draft) noexcept -> Result<void> {
+/// The values of what a child furnishes.
+[[nodiscard]] inline auto check_furniture(const Draft& draft) noexcept -> Result<void> {
+    Result<void> inside = check_inside(draft);
+    return inside ? check_process(draft) : inside;
+}
+
+/// The other values.
+[[nodiscard]] inline auto check_most_values(const Draft& draft) noexcept -> Result<void> {
     if (draft.oom_score_adj && (*draft.oom_score_adj < -1000 || *draft.oom_score_adj > 1000)) {
         return out_of_range("oom_score_adj is -1000 to 1000, not ", *draft.oom_score_adj);
     }
@@ -191,11 +198,6 @@ namespace detail {
     if (draft.propagation != Propagation::private_ && !draft.created.contains(Kind::mount)) {
         return refused("a propagation without a new mount namespace");
     }
-    Result<void> inside = check_inside(draft);
-    inside = inside ? check_process(draft) : inside;
-    if (!inside) {
-        return inside;
-    }
     if (const Result<void> sources = check_mount_sources(draft); !sources) {
         return sources;
     }
@@ -204,6 +206,11 @@ namespace detail {
         ids = check_mapped(*draft.maps, *draft.credentials);
     }
     return ids;
+}
+
+[[nodiscard]] inline auto check_values(const Draft& draft) noexcept -> Result<void> {
+    Result<void> most = check_most_values(draft);
+    return most ? check_furniture(draft) : most;
 }
 
 struct PlanAccess;

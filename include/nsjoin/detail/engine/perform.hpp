@@ -22,13 +22,12 @@ template <bool Can, typename How>
     }
 }
 
-/// Whether there is a value to check among what is done inside.
-[[nodiscard]] constexpr auto says_inside(StepSet steps) noexcept -> bool {
-    for (const Step step :
-         {Step::set_propagation, Step::set_host_name, Step::set_domain_name,
-          Step::bring_up_loopback, Step::set_root, Step::pivot_root, Step::mount_proc,
-          Step::set_working_directory, Step::set_umask, Step::set_cpu_affinity, Step::set_priority,
-          Step::set_capabilities, Step::install_filter}) {
+/// Whether there is something to check among what a child furnishes.
+[[nodiscard]] constexpr auto furnishes(StepSet steps) noexcept -> bool {
+    for (const Step step : {Step::set_host_name, Step::set_domain_name, Step::bring_up_loopback,
+                            Step::set_root, Step::pivot_root, Step::mount_proc,
+                            Step::set_working_directory, Step::set_umask, Step::set_cpu_affinity,
+                            Step::set_priority, Step::set_capabilities, Step::install_filter}) {
         if (steps.contains(step)) {
             return true;
         }
@@ -47,12 +46,13 @@ template <Possible May>
     const Task& task = attempt.schedule.list[place];
     const Draft& plan = attempt.run.plan;
     switch (task.step) {
-    case Step::check_plan:
-        if constexpr (May.ids || can(Step::set_oom_score_adj) || can(Step::set_death_signal) ||
-                      can(Step::make_opener) || can(Step::await_maps) || says_inside(May.steps)) {
-            return check_values(plan);
-        }
-        return {};
+    case Step::check_plan: {
+        Result<void> good = only_if < May.ids || can(Step::set_oom_score_adj) ||
+                            can(Step::set_death_signal) || can(Step::make_opener) ||
+                            can(Step::await_maps) ||
+                            can(Step::set_propagation) > ([&] { return check_most_values(plan); });
+        return good ? only_if<furnishes(May.steps)>([&] { return check_furniture(plan); }) : good;
+    }
     case Step::open_proc:
         return only_if<can(Step::open_proc)>([&] { return open_proc_of(attempt.run); });
     case Step::check_console:
