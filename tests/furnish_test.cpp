@@ -174,8 +174,9 @@ TEST_CASE("a new root mount leaves nothing of the old one") {
     CHECK(writes(plan.working_directory("/work"), "pwd; cd ..; pwd", "/work\n/\n"));
     // It starts at the root if nothing is said, wherever the caller is.
     CHECK(writes(JoinPlan{}.create<Kind::mount>().pivot_root(files.path()), "pwd", "/\n"));
-    const auto twice = JoinPlan{}.create<Kind::mount>().pivot_root("/");
-    CHECK(fails(twice, Step::pivot_root, Reason::system, EBUSY));
+    // A copy of the root that there is.
+    CHECK(writes(JoinPlan{}.create<Kind::mount>().pivot_root("/"), "[ -d /proc/self ] && pwd",
+                 "/\n"));
     CHECK(fails(JoinPlan{}.create<Kind::mount>().pivot_root("/nowhere"), Step::pivot_root,
                 Reason::system, ENOENT));
     CHECK(fails(plan.working_directory("/nowhere"), Step::set_working_directory, Reason::system,

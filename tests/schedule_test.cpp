@@ -79,6 +79,13 @@ static_assert(
               set_gid, set_uid, verify_ids, report),
         caller(hear(report))) == nowhere);
 
+// A program's process opens nothing in the caller's descriptor table.
+static_assert(differs_at(plan().program().creates(net).says(own_descriptors | bring_up_loopback),
+                         facts(),
+                         caller(none(check_plan), clone3(make_child), with_clone(create_net, net)),
+                         child(own_descriptors, bring_up_loopback, clear_inheritable, execute)) ==
+              nowhere);
+
 // In a user namespace of its own, when the ids are mapped.
 static_assert(differs_at(plan().creates(user | net).maps().says(bring_up_loopback), facts(),
                          caller(none(check_plan), open_proc, pin_caller, make_channel,

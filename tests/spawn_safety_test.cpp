@@ -564,6 +564,25 @@ TEST_CASE("a process is killed at any system call: in copies") {
           }) == 0);
 }
 
+TEST_CASE("a process is killed at any system call: it furnishes, on the caller's memory") {
+    const support::RootFileSystem files;
+    REQUIRE(files.ok());
+    nsjoin::Command keeping = run_true; // whose descriptor table could stay the caller's
+    keeping.close_others = false;
+    for (const nsjoin::Command& command : {run_true, keeping}) {
+        CHECK(kill_everywhere([&] {
+                  return embed(nsjoin::JoinPlan{}
+                                   .create<Kind::mount, Kind::net, Kind::uts>()
+                                   .host_name("inside")
+                                   .loopback_up()
+                                   .pivot_root(files.path())
+                                   .mount_proc()
+                                   .umask(022),
+                               command);
+              }) == 0);
+    }
+}
+
 TEST_CASE("the first process is killed while the program's is on the caller's memory") {
     const support::Container container{seven_kinds};
     for (const char* const path : {"/bin/true", "/nowhere"}) {

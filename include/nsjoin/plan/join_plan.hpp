@@ -200,7 +200,7 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
     /// The directory becomes the root mount of the new mount namespace, and the old root mount is
     /// detached, so that nothing of it is in reach. It need not be a mount point. The path is
     /// borrowed, and looked up as the mount namespace comes; it is the working directory too if
-    /// working_directory() does not follow. pivot_root(2). Errors: ENOENT; EBUSY; EINVAL if a
+    /// working_directory() does not follow. pivot_root(2). Errors: ENOENT; EINVAL if a
     /// mount around it is shared.
     [[nodiscard]] auto pivot_root(std::string_view path) const {
         needs_new<Kind::mount>();

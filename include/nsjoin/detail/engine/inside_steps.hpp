@@ -42,22 +42,30 @@ namespace nsjoin::detail {
     return outcome(step, result);
 }
 
+inline constexpr long open_tree_number = 428;  ///< the same on every architecture of ours
+inline constexpr long move_mount_number = 429; ///< the same
+
 // ── Mounts ──────────────────────────────────────────────────────────────────────────────────────
 
 /// Makes the directory a mount, if only of itself, and that the root; the old root lies over it
-/// then, until it is detached. pivot_root(2).
+/// then, until it is detached. By descriptors, so that nobody can put another directory into the
+/// place of the one that was looked at. open_tree(2), move_mount(2), Linux 5.2; pivot_root(2).
 [[nodiscard]] inline auto change_root_mount(std::string_view path) noexcept -> Result<void> {
     constexpr Step step = Step::pivot_root;
-    Result<void> done = go_to(step, path);
-    std::array<char, 4096> name{};
-    long result = done ? call(SYS_getcwd, name.data(), name.size()) : 0;
-    if (!done || result < 0) {
-        return done ? outcome(step, result) : done;
+    constexpr unsigned clone_tree = 0x8001U | O_CLOEXEC; // OPEN_TREE_CLONE, AT_RECURSIVE
+    constexpr unsigned from_empty_path = 4;              // MOVE_MOUNT_F_EMPTY_PATH
+    const Result<void> there = go_to(step, path);
+    if (!there) {
+        return there;
     }
-    result = call(SYS_mount, name.data(), name.data(), nullptr, MS_BIND | MS_REC, nullptr);
-    result = result == 0 ? call(SYS_chdir, name.data()) : result; // onto the new mount
-    result = result == 0 ? call(SYS_pivot_root, ".", ".") : result;
-    return result == 0 ? done : fail(step, static_cast<int>(-result), path);
+    long result = call(open_tree_number, AT_FDCWD, ".", clone_tree);
+    const OwnedFd tree{result < 0 ? -1 : static_cast<int>(result)};
+    if (tree.ok()) {
+        result = call(move_mount_number, tree.get(), "", AT_FDCWD, ".", from_empty_path);
+        result = result == 0 ? call(SYS_fchdir, tree.get()) : result;
+        result = result == 0 ? call(SYS_pivot_root, ".", ".") : result;
+    }
+    return result == 0 ? there : fail(step, static_cast<int>(-result), path);
 }
 
 /// mount(2).

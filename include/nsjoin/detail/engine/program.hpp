@@ -47,7 +47,8 @@ namespace nsjoin::detail {
     outline.program = true;
     StepSet& said = outline.said;
     const bool passes = !command.descriptors.empty();
-    said.set(Step::own_descriptors, command.close_others || passes || plan.console.ok());
+    const bool opens = plan.console.ok() || plan.loopback_up || !plan.new_root.empty();
+    said.set(Step::own_descriptors, command.close_others || passes || opens);
     said.set(Step::pass_descriptors, command.close_others || passes);
     said.set(Step::set_limits, !command.limits.empty());
     said.set(Step::set_no_new_privileges, plan.no_new_privileges || command.no_new_privileges);

@@ -191,7 +191,6 @@ namespace nsjoin::detail {
     case Step::pivot_root:
         return code == EINVAL  ? "the new root or the old one lies on a shared mount, or the old "
                                  "one is no mount point, as in a chroot or an initramfs"
-               : code == EBUSY ? "it is the root already"
                : code == EPERM ? "needs CAP_SYS_ADMIN: create a user namespace too, or run as root"
                                : "";
     case Step::mount_proc:

@@ -162,7 +162,7 @@ inline constexpr const char* step_systems =
     "setsid\0"                                                    // new_session
     "ioctl(TIOCSCTTY), dup3\0"                                    // set_console
     "fchdir, chroot\0"                                            // set_root
-    "chdir, getcwd, mount(MS_BIND), chdir, pivot_root\0"          // pivot_root
+    "chdir, getcwd, open_tree, move_mount, fchdir, pivot_root\0"          // pivot_root
     "mount(proc)\0"                                               // mount_proc
     "umount2(MNT_DETACH), chdir\0"                                // detach_old_root
     "fchdir, getcwd\0"                                            // set_working_directory
