@@ -31,6 +31,7 @@ static auto plan_of(const char* root) -> nsjoin::Result<nsjoin::Plan> {
         .loopback_up()
         .pivot_root(root)
         .mount_proc()
+        .new_session() // the terminal, if there is one, can be written to, and not typed into
         .umask(022)
         .capabilities({})
         .no_new_privileges()
