@@ -297,6 +297,13 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("the table says by itself: a child furnishes with the rights still there") {
+    for (const Step step : {Step::set_host_name, Step::set_domain_name, Step::bring_up_loopback,
+                            Step::mount_proc, Step::detach_old_root, Step::limit_capabilities}) {
+        must_follow(step, Step::set_groups);
+    }
+}
+
 TEST_CASE("the table says by itself: what CVEs taught") {
     for (const Kind kind : nsjoin::all_kinds.set) {
         must_follow(Step::clear_dumpable, join_step(kind)); // CVE-2016-9962
