@@ -6,17 +6,17 @@ set -u
 shopt -s extglob
 
 examples=${1:?usage: box_test.sh EXAMPLES_DIR}
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
 passed=0 failed=0
 
 # uid 1000 may not be able to reach the build directory.
-mkdir -p "$work"/root/{bin,proc,tmp} && cp "$examples/box" "$work/box" &&
-    cp /bin/busybox "$work/root/bin/busybox" || exit 1
+mkdir -p "$scratch"/files/{bin,proc,tmp} && cp "$examples/box" "$scratch/box" &&
+    cp /bin/busybox "$scratch/files/bin/busybox" || exit 1
 for name in sh ls id hostname ps mkdir mount ping cat nc sleep; do
-    ln -s busybox "$work/root/bin/$name"
+    ln -s busybox "$scratch/files/bin/$name"
 done
-chmod 755 "$work"
+chmod 755 "$scratch"
 
 # matches NAME PATTERN SEEN
 matches() {
@@ -32,7 +32,7 @@ matches() {
 
 # inside SCRIPT: what a shell in the box writes, and its exit code.
 inside() {
-    "${as[@]}" "$work/box" "$work/root" sh -c "$1" 2>&1
+    "${as[@]}" "$scratch/box" "$scratch/files" sh -c "$1" 2>&1
     echo "exit $?"
 }
 
@@ -55,13 +55,13 @@ tests() {
     matches "its exit code" $'exit 7' "$(inside 'exit 7')"
     matches "a process that a signal ends" $'*exit 137' "$(inside 'sh -c "kill -9 \$\$"; exit $?')"
     matches "no such command" $'box: execute the program (nowhere): ENOENT: *\n1' \
-        "$("${as[@]}" "$work/box" "$work/root" nowhere 2>&1; echo $?)"
+        "$("${as[@]}" "$scratch/box" "$scratch/files" nowhere 2>&1; echo $?)"
     matches "no such root" $'box: change the root mount (/nowhere): ENOENT: *\n1' \
-        "$("${as[@]}" "$work/box" /nowhere sh 2>&1; echo $?)"
+        "$("${as[@]}" "$scratch/box" /nowhere sh 2>&1; echo $?)"
     matches "--explain says all of it" \
         "*change the root mount*mount /proc*detach the old root*set the capabilities*set no_new_privs*" \
-        "$("${as[@]}" "$work/box" --explain "$work/root" sh 2>&1)"
-    matches "--help" "usage: box *" "$("${as[@]}" "$work/box" --help)"
+        "$("${as[@]}" "$scratch/box" --explain "$scratch/files" sh 2>&1)"
+    matches "--help" "usage: box *" "$("${as[@]}" "$scratch/box" --help)"
 }
 
 user=$(id -un)

@@ -549,6 +549,23 @@ class RootFileSystem {
     bool ok_ = true;
 };
 
+/// Furnishes a bit of everything, in namespaces of its own.
+[[nodiscard]] inline auto furnishing(const RootFileSystem& files) -> nsjoin::Plan {
+    using nsjoin::Kind;
+    return nsjoin::JoinPlan{}
+        .create(own_root())
+        .create<Kind::mount, Kind::pid, Kind::net, Kind::uts>()
+        .host_name("inside")
+        .loopback_up()
+        .pivot_root(files.path())
+        .mount_proc()
+        .working_directory("/work")
+        .umask(022)
+        .priority(1)
+        .capabilities(nsjoin::Capabilities::limited_to(nsjoin::Capability::chown))
+        .no_new_privileges();
+}
+
 } // namespace support
 
 #endif // NSJOIN_TESTS_ENGINE_SUPPORT_HPP

@@ -59,18 +59,7 @@ TEST_CASE("a process is killed at any system call: create all kinds with id maps
 TEST_CASE("a process is killed at any system call: what is created is furnished") {
     const support::RootFileSystem files;
     REQUIRE(files.ok());
-    const auto plan = nsjoin::JoinPlan{}
-                          .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})
-                          .create<Kind::mount, Kind::pid, Kind::net, Kind::uts>()
-                          .host_name("inside")
-                          .loopback_up()
-                          .pivot_root(files.path())
-                          .mount_proc()
-                          .working_directory("/work")
-                          .umask(022)
-                          .priority(1)
-                          .capabilities(nsjoin::Capabilities::limited_to(nsjoin::Capability::chown))
-                          .no_new_privileges();
+    const auto plan = support::furnishing(files);
     CHECK(support::kill_everywhere([&] { return embed(plan); }) == 0);
 }
 

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <numeric>
 #include <sched.h>
 #include <sys/mount.h>
 
@@ -330,6 +331,10 @@ TEST_CASE("the child has the capabilities that the plan says") {
               CHILD_CHECK(writes(inside.capabilities(kept), show_sets, lines_of(kept)));
               return 0;
           }) == 0);
+    // A child that goes on by itself loses them with its next change of ids, as ever.
+    CHECK(support::run(JoinPlan{}.as(user).capabilities(Capabilities::limited_to(few)), [] {
+              return ::prctl(PR_GET_KEEPCAPS, 0, 0, 0, 0);
+          }).code == 0);
     const auto after = Capabilities::of(*self);
     CHECK((after && *after == *own));
     // What is not there can't be kept.
@@ -390,6 +395,29 @@ TEST_CASE("the child has the filter that the plan says, from its first call on")
     CHECK(fails(JoinPlan{}.filter(long_one), Step::check_plan, Reason::bad_value));
 }
 
+TEST_CASE("the last filter has to allow what the documentation names, and no more") {
+    std::vector<sock_filter> code{
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+    for (const long call : {SYS_sendto, SYS_close, SYS_rt_sigprocmask, SYS_exit_group}) {
+        code.push_back(sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number_of(call), 0, 1));
+        code.push_back(sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    }
+    code.push_back(sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
+    const auto plan = JoinPlan{}.filter(code).no_new_privileges();
+    for (const nsjoin::Plan& each :
+         {nsjoin::Plan{plan}, nsjoin::Plan{plan.create<Kind::pid>()},
+          nsjoin::Plan{plan.as({.uid = 1000, .gid = 1000, .groups = {}}).capabilities({})}}) {
+        auto side = nsjoin::join_and_clone(each);
+        REQUIRE(side);
+        if (side->is_child()) {
+            (void)::syscall(SYS_exit_group, 7);
+        }
+        const auto status = side->child().wait(std::chrono::seconds{20});
+        REQUIRE(status);
+        CHECK(status->exit_code() == 7);
+    }
+}
+
 TEST_CASE("a program that the filter forbids to execute is an error") {
     const std::array<sock_filter, 4> code{
         sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -409,6 +437,26 @@ TEST_CASE("a filter that answers in the kernel's place is found out") {
               CHILD_CHECK(
                   support::failed_with(support::run(JoinPlan{}.capabilities({}), [] { return 0; }),
                                        Step::set_capabilities, Reason::capabilities_differ));
+              return 0;
+          }) == 0);
+    // What can't be asked is no answer.
+    constexpr unsigned read = 23; // PR_CAPBSET_READ
+    for (const int code : {EPERM, ENOSYS, EINVAL}) {
+        CHECK(support::run_in_child([code] {
+                  CHILD_CHECK(support::deny_value(SYS_prctl, 0, read, code));
+                  CHILD_CHECK(support::failed_with(
+                      support::run(JoinPlan{}.capabilities({}), [] { return 0; }),
+                      Step::limit_capabilities, Reason::system, code));
+                  return 0;
+              }) == 0);
+    }
+    constexpr unsigned ambient = 47; // PR_CAP_AMBIENT
+    CHECK(support::run_in_child([] {
+              const auto kept = Capabilities::kept_by_programs(Capability::chown);
+              CHILD_CHECK(support::deny_value(SYS_prctl, 0, ambient, 0));
+              CHILD_CHECK(support::failed_with(
+                  support::run(JoinPlan{}.capabilities(kept), [] { return 0; }),
+                  Step::set_capabilities, Reason::capabilities_differ));
               return 0;
           }) == 0);
     constexpr unsigned drop = 24; // PR_CAPBSET_DROP
@@ -470,6 +518,29 @@ TEST_CASE("a draft that furnishes what it does not have is refused, with the rea
                 d.working_directory = here;
                 d.working_directory_path = "/srv";
             }},
+        // A text that is empty by mistake is no "nothing was said".
+        Row{"1 to 4095",
+            [](nsjoin::Draft& d) {
+                d.root_path = "";
+            }},
+        Row{"1 to 4095",
+            [](nsjoin::Draft& d) {
+                d.working_directory_path = "";
+            }},
+        Row{"1 to 4095",
+            [](nsjoin::Draft& d) {
+                d.created = Kind::mount;
+                d.new_root = "";
+            }},
+        Row{"1 to 4095",
+            [](nsjoin::Draft& d) {
+                d.created = Kind::mount;
+                d.proc = "";
+            }},
+        Row{"1 to 4096",
+            [](nsjoin::Draft& d) {
+                d.filter = nsjoin::SeccompFilter{};
+            }},
         Row{"4095",
             [&long_path](nsjoin::Draft& d) {
                 d.root_path = long_path;
@@ -517,6 +588,10 @@ TEST_CASE("a draft that furnishes what it does not have is refused, with the rea
     CHECK(fails(JoinPlan{}.umask(01000), Step::check_plan, Reason::bad_value));
     CHECK(fails(JoinPlan{}.priority(20), Step::check_plan, Reason::bad_value));
     CHECK(fails(JoinPlan{}.root(long_path), Step::check_plan, Reason::bad_value));
+    CHECK(fails(JoinPlan{}.root(""), Step::check_plan, Reason::bad_value));
+    CHECK(fails(JoinPlan{}.create<Kind::mount>().pivot_root(""), Step::check_plan,
+                Reason::bad_value));
+    CHECK(fails(JoinPlan{}.filter({}), Step::check_plan, Reason::bad_value));
 }
 
 // ── Values ──────────────────────────────────────────────────────────────────────────────────────
@@ -534,6 +609,20 @@ TEST_CASE("sets of capabilities and processors, and names, are values") {
     static_assert(nsjoin::CpuSet{}.with(65).contains(65) && !nsjoin::CpuSet{}.with(65).contains(1));
     static_assert(nsjoin::CpuSet{}.empty() && !nsjoin::CpuSet{}.with(1023).empty());
     CHECK(nsjoin::HostName::from(std::string(64, 'x')));
+    // Behind a line of half a megabyte.
+    CHECK(support::run_in_child([] {
+              const auto self = nsjoin::PidFd::open(::getpid());
+              CHILD_CHECK(self);
+              const auto before = Capabilities::of(*self);
+              CHILD_CHECK(before);
+              std::vector<gid_t> groups(65'536);
+              std::iota(groups.begin(), groups.end(), 1'000'000);
+              CHILD_CHECK(::setgroups(groups.size(), groups.data()) == 0);
+              const auto after = Capabilities::of(*self);
+              CHILD_CHECK(after);
+              CHILD_CHECK(*after == *before && !after->bounding.empty());
+              return 0;
+          }) == 0);
     const auto error = nsjoin::HostName::from(std::string(65, 'x'));
     REQUIRE(!error);
     CHECK(nsjoin::explain(error.error()).find("64 bytes") != std::string::npos);

@@ -57,18 +57,7 @@ auto plans_of(const nsjoin::PidFd& target, const nsjoin::NamespaceFd<Kind::net>&
                                                .as({.uid = 0, .gid = 0})
                                                .name("swept")
                                                .new_session()},
-        {"furnish what is created",
-         nsjoin::JoinPlan{}
-             .create(support::own_root())
-             .create<Kind::mount, Kind::pid, Kind::net, Kind::uts>()
-             .host_name("inside")
-             .loopback_up()
-             .pivot_root(files.path())
-             .mount_proc()
-             .working_directory("/work")
-             .umask(022)
-             .capabilities(nsjoin::Capabilities::limited_to(nsjoin::Capability::chown))
-             .no_new_privileges()},
+        {"furnish what is created", support::furnishing(files)},
     };
 }
 

@@ -86,6 +86,14 @@ static_assert(differs_at(plan().program().creates(net).says(own_descriptors | br
                          child(own_descriptors, bring_up_loopback, clear_inheritable, execute)) ==
               nowhere);
 
+// Not to ask whether setgroups is denied either.
+static_assert(differs_at(plan().program().lends().joins(net, target(1)).ids(),
+                         facts().setgroups(nsjoin::detail::Denied::ask),
+                         caller(none(check_plan), open_proc, none(open_target), clear_dumpable,
+                                clone3(make_child)),
+                         child(setns_pidfd(net), own_descriptors, clear_inheritable, set_groups,
+                               set_gid, set_uid, verify_ids, execute)) == nowhere);
+
 // In a user namespace of its own, when the ids are mapped.
 static_assert(differs_at(plan().creates(user | net).maps().says(bring_up_loopback), facts(),
                          caller(none(check_plan), open_proc, pin_caller, make_channel,

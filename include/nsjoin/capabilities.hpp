@@ -8,7 +8,9 @@
 
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace nsjoin {
@@ -160,40 +162,65 @@ struct Capabilities {
     }
 
     /// Those of a process, of its first thread, by /proc/PID/status. Errors: not_procfs, if /proc
-    /// is not the kernel's or of another pid namespace; process_gone; those of open(2).
+    /// is not the kernel's or of another pid namespace; process_gone; ENODATA if the file does not
+    /// say them; those of open(2) and read(2).
     [[nodiscard]] static auto of(const PidFd& process) noexcept -> Result<Capabilities> {
+        constexpr Step step = Step::read_credentials;
         const auto proc = detail::open_own_proc(::getpid());
         if (!proc) {
             return Unexpected{proc.error()};
         }
         const detail::SmallPath path =
             detail::SmallPath{""}.append(static_cast<int>(process.pid())).append("/status");
-        const auto file =
-            detail::open_owned(Step::read_credentials, proc->get(), path.c_str(), O_RDONLY);
-        std::array<char, 4096> text; // NOLINT(*-member-init): read before it is looked at
-        const long length =
-            file ? detail::call_again(SYS_read, file->get(), text.data(), text.size()) : -1;
+        const auto file = detail::open_owned(step, proc->get(), path.c_str(), O_RDONLY);
+        const Result<Capabilities> read =
+            file ? read_status(*file) : Result<Capabilities>{Unexpected{file.error()}};
         // While it is there, the number is its own.
-        if (!process.alive()) {
-            return detail::fail(Step::read_credentials, Reason::process_gone);
-        }
-        if (!file || length < 0) {
-            return file ? detail::fail(Step::read_credentials, static_cast<int>(-length))
-                        : Unexpected{file.error()};
-        }
-        return from_status({text.data(), static_cast<std::size_t>(length)});
+        return process.alive() ? read : detail::fail(step, Reason::process_gone);
     }
 
     [[nodiscard]] friend constexpr auto operator==(const Capabilities&,
                                                    const Capabilities&) noexcept -> bool = default;
 
   private:
-    [[nodiscard]] static auto from_status(std::string_view text) noexcept -> Capabilities {
-        const auto set = [text](std::string_view key) {
-            return CapabilitySet::from_bits(detail::number_in_status(text, key, 16, 0));
+    /// The lines of the sets follow each other, behind one that can be 700 KB of groups.
+    [[nodiscard]] static auto read_status(BorrowedFd file) noexcept -> Result<Capabilities> {
+        constexpr std::string_view first = "\nCapInh:\t";
+        constexpr std::size_t all_lines = 5 * 25;
+        std::array<char, 4096> text; // NOLINT(*-member-init): no more is looked at than is read
+        std::size_t size = 0;
+        for (;;) {
+            const long length =
+                detail::call_again(SYS_read, file.get(), text.data() + size, text.size() - size);
+            if (length < 0) {
+                return detail::fail(Step::read_credentials, static_cast<int>(-length));
+            }
+            size += static_cast<std::size_t>(length);
+            const std::string_view all{text.data(), size};
+            const std::size_t at = all.find(first);
+            const bool found = at != std::string_view::npos;
+            if (length == 0 || (found && size - at > all_lines)) {
+                return from_status(all);
+            }
+            // What may be the beginning of it goes on in what is read next.
+            const std::size_t keep = found ? size - at : size < first.size() ? size : first.size();
+            std::memmove(text.data(), text.data() + size - keep, keep);
+            size = keep;
+        }
+    }
+
+    [[nodiscard]] static auto from_status(std::string_view text) noexcept -> Result<Capabilities> {
+        constexpr std::uint64_t not_said = ~std::uint64_t{0};
+        bool all = true;
+        const auto set = [text, &all](std::string_view key) {
+            const std::uint64_t bits = detail::number_in_status(text, key, 16, not_said);
+            all = all && bits != not_said;
+            return CapabilitySet::from_bits(bits);
         };
-        return {set("\nCapBnd:\t"), set("\nCapPrm:\t"), set("\nCapEff:\t"), set("\nCapInh:\t"),
-                set("\nCapAmb:\t")};
+        const Capabilities sets{set("\nCapBnd:\t"), set("\nCapPrm:\t"), set("\nCapEff:\t"),
+                                set("\nCapInh:\t"), set("\nCapAmb:\t")};
+        return all ? Result<Capabilities>{sets}
+                   : detail::fail(Step::read_credentials, ENODATA, "/proc/PID/status");
     }
 };
 

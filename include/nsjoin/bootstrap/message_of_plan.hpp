@@ -61,17 +61,16 @@ class MessageOfPlan {
     [[nodiscard]] static auto check(Dialect dialect, const Draft& plan) -> Result<void> {
         const Credentials root{.uid = 0, .gid = 0, .groups = {}};
         const std::array<std::pair<bool, std::string_view>, 19> parts{{
-            {plan.root.ok() || !plan.root_path.empty(), "root directory"},
-            {plan.working_directory.ok() || !plan.working_directory_path.empty(),
-             "working directory"},
-            {!plan.new_root.empty(), "root mount"},
-            {!plan.proc.empty(), "/proc"},
+            {plan.root.ok() || plan.root_path, "root directory"},
+            {plan.working_directory.ok() || plan.working_directory_path, "working directory"},
+            {plan.new_root.has_value(), "root mount"},
+            {plan.proc.has_value(), "/proc"},
             {!plan.host_name.empty() || !plan.domain_name.empty(), "host or domain name"},
             {plan.loopback_up, "loopback interface"},
             {plan.umask.has_value(), "umask"},
             {plan.cpu_affinity || plan.priority, "CPU affinity or priority"},
             {plan.capabilities.has_value(), "capabilities"},
-            {!plan.filter.code.empty(), "seccomp filter"},
+            {plan.filter.has_value(), "seccomp filter"},
             {plan.no_new_privileges, "no_new_privs"},
             {plan.cgroup.ok(), "cgroup"},
             {!plan.name.empty(), "process name"},

@@ -42,6 +42,7 @@ inline constexpr std::array inside_constraints{
     Constraint{Step::bring_up_loopback, Step::set_groups, why_privileged},
     Constraint{Step::own_descriptors, Step::bring_up_loopback, why_shared_table},
     Constraint{Step::own_descriptors, Step::pivot_root, why_shared_table},
+    Constraint{Step::own_descriptors, Step::set_groups, why_shared_table},
     Constraint{Step::create_mount, Step::pivot_root, why_there_first},
     Constraint{Step::set_propagation, Step::pivot_root, why_not_shown},
     Constraint{Step::take_mount_sources, Step::pivot_root, why_paths_of_old_root},

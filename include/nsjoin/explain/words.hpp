@@ -150,9 +150,9 @@ class Words {
         case Step::await_maps:
             return schedule_.roles.offsets_by_caller ? "ppoll, recvmsg(SCM_RIGHTS)" : usual;
         case Step::set_root:
-            return plan_.root_path.empty() ? usual : "chdir, getcwd, chroot";
+            return plan_.root_path ? "chdir, getcwd, chroot" : usual;
         case Step::set_working_directory:
-            return plan_.working_directory_path.empty() ? usual : "chdir, getcwd";
+            return plan_.working_directory_path ? "chdir, getcwd" : usual;
         case Step::limit_capabilities:
             return takes_other_uid() ? "prctl(PR_SET_KEEPCAPS), " + usual : usual;
         case Step::set_death_signal:

@@ -114,7 +114,7 @@ namespace detail {
     for (const char c : path) {
         has_nul = has_nul || c == '\0';
     }
-    return path.size() <= longest && !has_nul;
+    return !path.empty() && path.size() <= longest && !has_nul;
 }
 
 /// What is done inside to a namespace that has to be the child's own, or the target's.
@@ -127,21 +127,20 @@ namespace detail {
     if (draft.loopback_up && !draft.created.contains(Kind::net)) {
         return refused("a loopback interface to bring up without a new network namespace");
     }
-    if ((!draft.new_root.empty() || !draft.proc.empty()) && !mounts) {
+    if ((draft.new_root || draft.proc) && !mounts) {
         return refused("a root mount or a /proc without a new mount namespace");
     }
-    const bool changes_root = draft.root.ok() || !draft.root_path.empty();
-    if ((changes_root && !draft.new_root.empty()) ||
-        (draft.root.ok() && !draft.root_path.empty())) {
+    const bool changes_root = draft.root.ok() || draft.root_path;
+    if ((changes_root && draft.new_root) || (draft.root.ok() && draft.root_path)) {
         return refused("two root directories");
     }
-    if (draft.working_directory.ok() && !draft.working_directory_path.empty()) {
+    if (draft.working_directory.ok() && draft.working_directory_path) {
         return refused("two working directories");
     }
-    for (const std::string_view path :
+    for (const std::optional<std::string_view>& path :
          {draft.root_path, draft.new_root, draft.proc, draft.working_directory_path}) {
-        if (!is_path(path)) {
-            return refused("a path has at most 4095 bytes and no NUL");
+        if (path && !is_path(*path)) {
+            return refused("a path has 1 to 4095 bytes and no NUL");
         }
     }
     return {};
@@ -172,8 +171,8 @@ namespace detail {
         return refused("a CPU affinity names a processor at least");
     }
     constexpr std::size_t longest = 4096; // BPF_MAXINSNS
-    if (draft.filter.code.size() > longest) {
-        return refused("a seccomp filter has at most 4096 instructions");
+    if (draft.filter && (draft.filter->code.empty() || draft.filter->code.size() > longest)) {
+        return refused("a seccomp filter has 1 to 4096 instructions");
     }
     return draft.capabilities ? check_capabilities(*draft.capabilities) : Result<void>{};
 }

@@ -125,13 +125,14 @@ struct Draft {
     bool new_session = false; ///< setsid(2)
     SessionKeyring session_keyring = SessionKeyring::automatic;
     Propagation propagation = Propagation::private_; ///< of a new mount namespace's mounts
-    BorrowedFd console{};           ///< the child's controlling terminal and its 0, 1 and 2
-    BorrowedFd root{};              ///< a directory: chroot(2)
-    std::string_view root_path{};   ///< the same by a path, which is looked up inside
-    std::string_view new_root{};    ///< the path of what becomes the root mount, or empty
-    std::string_view proc{};        ///< where a new /proc is mounted, or empty
-    BorrowedFd working_directory{}; ///< a directory, inside the root
-    std::string_view working_directory_path{};  ///< the same by a path, which is looked up inside
+    BorrowedFd console{}; ///< the child's controlling terminal and its 0, 1 and 2
+    BorrowedFd root{};    ///< a directory: chroot(2)
+    std::optional<std::string_view> root_path{}; ///< the same by a path, which is looked up inside
+    std::optional<std::string_view> new_root{};  ///< the path of what becomes the root mount
+    std::optional<std::string_view> proc{};      ///< where a new /proc is mounted
+    BorrowedFd working_directory{};              ///< a directory, inside the root
+    std::optional<std::string_view>
+        working_directory_path{};               ///< the same by a path, which is looked up inside
     BorrowedFd cgroup{};                        ///< a directory of a cgroup v1 or v2 file system
     std::optional<int> oom_score_adj{};         ///< -1000 to 1000; proc_pid_oom_score_adj(5)
     ProcessName name{};                         ///< empty: as it is
@@ -142,7 +143,7 @@ struct Draft {
     std::optional<CpuSet> cpu_affinity{};       ///< the processors that the child may run on
     std::optional<int> priority{};              ///< the nice value, -20 to 19
     std::optional<Capabilities> capabilities{}; ///< the child's, in the place of what ids leave
-    SeccompFilter filter{};                     ///< seccomp(2); empty: none
+    std::optional<SeccompFilter> filter{};      ///< seccomp(2)
     bool no_new_privileges = false;             ///< PR_SET_NO_NEW_PRIVS(2const)
     int death_signal = 0;                       ///< PR_SET_PDEATHSIG(2const), or 0
     ChildOf child_of = ChildOf::caller;

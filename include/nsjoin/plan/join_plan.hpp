@@ -228,13 +228,14 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
             [path](Draft& draft) { draft.working_directory_path = path; });
     }
 
-    /// The host name of the UTS namespace that the plan creates or joins. sethostname(2).
+    /// The host name of the UTS namespace that the plan creates or joins: also the caller's own, if
+    /// the target is in that. sethostname(2). Error: EPERM.
     [[nodiscard]] auto host_name(HostName name) const {
         names_own_host();
         return say<detail::said_host_name>([name](Draft& draft) { draft.host_name = name; });
     }
 
-    /// Its NIS domain name. setdomainname(2).
+    /// Its NIS domain name. setdomainname(2). Error: EPERM.
     [[nodiscard]] auto domain_name(HostName name) const {
         names_own_host();
         return say<detail::said_domain_name>([name](Draft& draft) { draft.domain_name = name; });
@@ -256,27 +257,28 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
         return say<detail::said_cpus>([cpus](Draft& draft) { draft.cpu_affinity = cpus; });
     }
 
-    /// The child's nice value, -20 to 19. setpriority(2). Error: EACCES; with a new user namespace
-    /// that no other is joined with, also for one who has CAP_SYS_NICE outside.
+    /// The child's nice value, -20 to 19. setpriority(2). Error: EACCES for one below the caller's
+    /// without CAP_SYS_NICE, and always in a user namespace that the child is born in.
     [[nodiscard]] auto priority(int nice) const {
         return say<detail::said_priority>([nice](Draft& draft) { draft.priority = nice; });
     }
 
     /// The child's capabilities, in the place of those that its ids would leave; verified. Those
     /// that the kernel does not know are left out. capabilities(7). Errors: no_capability for one
-    /// that is not there to be kept; EPERM without CAP_SETPCAP for a smaller bounding set.
+    /// that is not there to keep; capabilities_differ; EPERM for a smaller bounding set.
     [[nodiscard]] auto capabilities(Capabilities wanted) const {
         return say<detail::said_capabilities>(
             [wanted](Draft& draft) { draft.capabilities = wanted; });
     }
 
     /// The child's seccomp filter, which is borrowed. With no_new_privileges(), of the plan or of
-    /// the command, it is the last that is done, so that it has to allow what is left: sendto(2)
-    /// and close(2), or of a program write(2), execve(2) and exit_group(2). Without, the child
-    /// needs CAP_SYS_ADMIN for it, and installs it before it takes its ids. seccomp(2), Linux
-    /// 3.17. Errors: EACCES; EINVAL.
+    /// the command, it is the last that is done, and has to allow what is left: sendto(2), close(2)
+    /// and rt_sigprocmask(2), or of a program write(2), execve(2) and exit_group(2). Without, the
+    /// child needs CAP_SYS_ADMIN for it, and installs it before its ids. seccomp(2). Errors:
+    /// EACCES; EINVAL.
     [[nodiscard]] auto filter(std::span<const sock_filter> code) const {
-        return say<detail::said_filter>([code](Draft& draft) { draft.filter = {code}; });
+        return say<detail::said_filter>(
+            [code](Draft& draft) { draft.filter = SeccompFilter{code}; });
     }
 
     /// Nothing that the child executes gives it rights that it lacks. PR_SET_NO_NEW_PRIVS(2const).

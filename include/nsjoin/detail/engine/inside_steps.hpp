@@ -42,10 +42,10 @@ namespace nsjoin::detail {
     return outcome(step, result);
 }
 
+// ── Mounts ──────────────────────────────────────────────────────────────────────────────────────
+
 inline constexpr long open_tree_number = 428;  ///< the same on every architecture of ours
 inline constexpr long move_mount_number = 429; ///< the same
-
-// ── Mounts ──────────────────────────────────────────────────────────────────────────────────────
 
 /// Makes the directory a mount, if only of itself, and that the root; the old root lies over it
 /// then, until it is detached. By descriptors, so that nobody can put another directory into the
@@ -105,46 +105,74 @@ inline constexpr long move_mount_number = 429; ///< the same
 
 // ── Capabilities ────────────────────────────────────────────────────────────────────────────────
 
-/// The error of a capability that is not there to be kept, or is still there.
-[[nodiscard]] inline auto wrong_capability(Step step, Reason reason, std::string_view set,
-                                           CapabilitySet which) noexcept -> Unexpected {
+/// The error of a capability that is to be kept, and is not there.
+[[nodiscard]] inline auto no_capability(Step step, std::string_view set,
+                                        CapabilitySet missing) noexcept -> Unexpected {
     Subject subject{set};
-    subject.append(" ").append(name_of(which.first()));
-    return fail(step, reason, subject.view());
+    subject.append(" ").append(name_of(missing.first()));
+    return fail(step, Reason::no_capability, subject.view());
 }
 
-/// The bounding set, and in `known` all that the kernel knows. PR_CAPBSET_READ(2const).
-[[nodiscard]] inline auto bounding_set(CapabilitySet& known) noexcept -> CapabilitySet {
-    CapabilitySet bounding;
+/// A set of capabilities, and all that the kernel knows.
+struct KnownSet {
+    CapabilitySet set{};
+    CapabilitySet known{};
+};
+
+/// One of the sets that are asked for bit by bit: `ask` returns 1, 0 or -errno. EINVAL is the end
+/// of what the kernel knows, which a filter can't make come sooner than for any kernel of ours.
+template <typename Ask>
+[[nodiscard]] auto read_set(Step step, const Ask& ask) noexcept -> Result<KnownSet> {
+    constexpr auto last_of_all = static_cast<unsigned>(Capability::audit_read);
+    KnownSet result;
     for (unsigned number = 0; number < 64; ++number) {
-        const long in = call(SYS_prctl, PR_CAPBSET_READ, number, 0, 0, 0);
+        const long in = ask(number);
         if (in < 0) {
-            break;
+            return in == -EINVAL && number > last_of_all
+                       ? Result<KnownSet>{result}
+                       : Result<KnownSet>{fail(step, static_cast<int>(-in))};
         }
         const auto one = static_cast<Capability>(number);
-        known = known | one;
-        bounding = in == 1 ? bounding | one : bounding;
+        result.known = result.known | one;
+        result.set = in == 1 ? result.set | one : result.set;
     }
-    return bounding;
+    return result;
+}
+
+/// PR_CAPBSET_READ(2const).
+[[nodiscard]] inline auto bounding_set(Step step) noexcept -> Result<KnownSet> {
+    return read_set(
+        step, [](unsigned number) { return call(SYS_prctl, PR_CAPBSET_READ, number, 0, 0, 0); });
+}
+
+/// Whether a change of ids would take the capabilities, so that it is told to leave them.
+[[nodiscard]] inline auto keeps_over_ids(const Draft& plan) noexcept -> bool {
+    const auto& ids = plan.credentials;
+    return ids && ids->uid && *ids->uid != 0;
+}
+
+/// PR_SET_KEEPCAPS(2const).
+[[nodiscard]] inline auto keep_over_ids(Step step, bool keeps) noexcept -> Result<void> {
+    return outcome(step, call(SYS_prctl, PR_SET_KEEPCAPS, keeps ? 1 : 0, 0, 0, 0));
 }
 
 /// Takes out of the bounding set what is not wanted, and lets a change of ids leave the rest.
 [[nodiscard]] inline auto limit_capabilities(const Draft& plan) noexcept -> Result<void> {
     constexpr Step step = Step::limit_capabilities;
-    const auto& ids = plan.credentials;
-    if (ids && ids->uid && *ids->uid != 0) {
-        const long kept = call(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
-        if (kept < 0) {
-            return outcome(step, kept);
+    if (keeps_over_ids(plan)) {
+        if (const Result<void> kept = keep_over_ids(step, true); !kept) {
+            return kept;
         }
     }
-    const CapabilitySet wanted = plan.capabilities->bounding;
-    CapabilitySet known;
-    const CapabilitySet now = bounding_set(known);
-    if (const CapabilitySet missing = (wanted & known) - now; !missing.empty()) {
-        return wrong_capability(step, Reason::no_capability, "bounding", missing);
+    const Result<KnownSet> now = bounding_set(step);
+    if (!now) {
+        return Unexpected{now.error()};
     }
-    for (CapabilitySet rest = now - wanted; !rest.empty(); rest = rest - rest.first()) {
+    const CapabilitySet wanted = plan.capabilities->bounding;
+    if (const CapabilitySet missing = (wanted & now->known) - now->set; !missing.empty()) {
+        return no_capability(step, "bounding", missing);
+    }
+    for (CapabilitySet rest = now->set - wanted; !rest.empty(); rest = rest - rest.first()) {
         const auto number = static_cast<unsigned>(rest.first());
         const long dropped = call(SYS_prctl, PR_CAPBSET_DROP, number, 0, 0, 0);
         if (dropped < 0) {
@@ -173,7 +201,7 @@ inline constexpr long move_mount_number = 429; ///< the same
         data[0].permitted | (static_cast<std::uint64_t>(data[1].permitted) << 32U));
     if (const CapabilitySet missing = (wanted.permitted & known) - permitted;
         result == 0 && !missing.empty()) {
-        return wrong_capability(step, Reason::no_capability, "permitted", missing);
+        return no_capability(step, "permitted", missing);
     }
     data = {CapData{low_half(wanted.effective), low_half(wanted.permitted),
                     low_half(wanted.inheritable)},
@@ -183,19 +211,20 @@ inline constexpr long move_mount_number = 429; ///< the same
     return outcome(step, result);
 }
 
-/// PR_CAP_AMBIENT(2const). Before Linux 4.3 nobody has one.
+inline constexpr int prctl_ambient = 47; // PR_CAP_AMBIENT
+
+/// PR_CAP_AMBIENT(2const).
 [[nodiscard]] inline auto take_ambient(CapabilitySet wanted) noexcept -> Result<void> {
     constexpr Step step = Step::set_capabilities;
-    constexpr int ambient = 47; // PR_CAP_AMBIENT
     constexpr int raise = 2;
     constexpr int clear_all = 4;
-    const long cleared = call(SYS_prctl, ambient, clear_all, 0, 0, 0);
-    if (cleared < 0 && !(cleared == -EINVAL && wanted.empty())) {
+    const long cleared = call(SYS_prctl, prctl_ambient, clear_all, 0, 0, 0);
+    if (cleared < 0) {
         return outcome(step, cleared);
     }
     for (CapabilitySet rest = wanted; !rest.empty(); rest = rest - rest.first()) {
         const long raised =
-            call(SYS_prctl, ambient, raise, static_cast<unsigned>(rest.first()), 0, 0);
+            call(SYS_prctl, prctl_ambient, raise, static_cast<unsigned>(rest.first()), 0, 0);
         if (raised < 0) {
             return fail(step, static_cast<int>(-raised), name_of(rest.first()));
         }
@@ -207,31 +236,46 @@ inline constexpr long move_mount_number = 429; ///< the same
 [[nodiscard]] inline auto verify_capabilities(const Capabilities& wanted,
                                               CapabilitySet known) noexcept -> Result<void> {
     constexpr Step step = Step::set_capabilities;
+    constexpr int is_set = 1;
     CapHeader header;
     std::array<CapData, 2> data{};
     const long result = call(SYS_capget, &header, data.data());
     if (result < 0) {
         return outcome(step, result);
     }
+    const Result<KnownSet> ambient = read_set(
+        step, [](unsigned number) { return call(SYS_prctl, prctl_ambient, is_set, number, 0, 0); });
+    if (!ambient) {
+        return Unexpected{ambient.error()};
+    }
     const auto same = [known](CapabilitySet set, std::uint32_t low, std::uint32_t high) {
         return (set & known).bits() == (low | (static_cast<std::uint64_t>(high) << 32U));
     };
-    return same(wanted.permitted, data[0].permitted, data[1].permitted) &&
-                   same(wanted.effective, data[0].effective, data[1].effective) &&
-                   same(wanted.inheritable, data[0].inheritable, data[1].inheritable)
-               ? Result<void>{}
-               : fail(step, Reason::capabilities_differ);
+    const char* const differs =
+        !same(wanted.permitted, data[0].permitted, data[1].permitted)         ? "permitted"
+        : !same(wanted.effective, data[0].effective, data[1].effective)       ? "effective"
+        : !same(wanted.inheritable, data[0].inheritable, data[1].inheritable) ? "inheritable"
+        : (wanted.ambient & known) != ambient->set                            ? "ambient"
+                                                                              : nullptr;
+    return differs == nullptr ? Result<void>{} : fail(step, Reason::capabilities_differ, differs);
 }
 
-[[nodiscard]] inline auto set_capabilities(const Capabilities& wanted) noexcept -> Result<void> {
-    CapabilitySet known;
-    const CapabilitySet bounding = bounding_set(known);
-    if (bounding != (wanted.bounding & known)) {
-        return fail(Step::set_capabilities, Reason::capabilities_differ, "the bounding set");
+[[nodiscard]] inline auto set_capabilities(const Draft& plan) noexcept -> Result<void> {
+    constexpr Step step = Step::set_capabilities;
+    const Capabilities& wanted = *plan.capabilities;
+    const Result<KnownSet> now = bounding_set(step);
+    if (!now) {
+        return Unexpected{now.error()};
     }
-    Result<void> done = take_capabilities(wanted, known);
-    done = done ? take_ambient(wanted.ambient & known) : done;
-    return done ? verify_capabilities(wanted, known) : done;
+    if (now->set != (wanted.bounding & now->known)) {
+        return fail(step, Reason::capabilities_differ, "bounding");
+    }
+    Result<void> done = take_capabilities(wanted, now->known);
+    done = done ? take_ambient(wanted.ambient & now->known) : done;
+    if (done && keeps_over_ids(plan)) { // as a child that goes on by itself does not expect it
+        done = keep_over_ids(step, false);
+    }
+    return done ? verify_capabilities(wanted, now->known) : done;
 }
 
 } // namespace nsjoin::detail

@@ -85,12 +85,12 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
              plan.created.contains(Kind::mount) && plan.propagation != Propagation::unchanged);
     said.set(Step::new_session, plan.new_session || plan.console.ok());
     said.set(Step::set_console, plan.console.ok());
-    said.set(Step::set_root, plan.root.ok() || !plan.root_path.empty());
-    said.set(Step::pivot_root, !plan.new_root.empty());
-    said.set(Step::detach_old_root, !plan.new_root.empty());
-    said.set(Step::mount_proc, !plan.proc.empty());
+    said.set(Step::set_root, plan.root.ok() || plan.root_path);
+    said.set(Step::pivot_root, plan.new_root.has_value());
+    said.set(Step::detach_old_root, plan.new_root.has_value());
+    said.set(Step::mount_proc, plan.proc.has_value());
     said.set(Step::set_working_directory,
-             plan.working_directory.ok() || !plan.working_directory_path.empty());
+             plan.working_directory.ok() || plan.working_directory_path);
     said.set(Step::set_name, !plan.name.empty());
     said.set(Step::set_host_name, !plan.host_name.empty());
     said.set(Step::set_domain_name, !plan.domain_name.empty());
@@ -100,7 +100,7 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
     said.set(Step::set_priority, plan.priority.has_value());
     said.set(Step::limit_capabilities, plan.capabilities.has_value());
     said.set(Step::set_capabilities, plan.capabilities.has_value());
-    said.set(Step::install_filter, !plan.filter.code.empty());
+    said.set(Step::install_filter, plan.filter.has_value());
     said.set(Step::set_no_new_privileges, plan.no_new_privileges);
     said.set(Step::set_death_signal, plan.death_signal != 0);
     if (plan.maps) {

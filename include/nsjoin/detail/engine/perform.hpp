@@ -146,9 +146,9 @@ template <Possible May>
     case Step::bring_up_loopback:
         return only_if<can(Step::bring_up_loopback)>(bring_up_loopback);
     case Step::pivot_root:
-        return only_if<can(Step::pivot_root)>([&] { return change_root_mount(plan.new_root); });
+        return only_if<can(Step::pivot_root)>([&] { return change_root_mount(*plan.new_root); });
     case Step::mount_proc:
-        return only_if<can(Step::mount_proc)>([&] { return mount_proc(plan.proc); });
+        return only_if<can(Step::mount_proc)>([&] { return mount_proc(*plan.proc); });
     case Step::detach_old_root:
         return only_if<can(Step::detach_old_root)>(detach_old_root);
     case Step::set_umask:
@@ -162,10 +162,9 @@ template <Possible May>
     case Step::limit_capabilities:
         return only_if<can(Step::limit_capabilities)>([&] { return limit_capabilities(plan); });
     case Step::set_capabilities:
-        return only_if<can(Step::set_capabilities)>(
-            [&] { return set_capabilities(*plan.capabilities); });
+        return only_if<can(Step::set_capabilities)>([&] { return set_capabilities(plan); });
     case Step::install_filter:
-        return only_if<can(Step::install_filter)>([&] { return install_filter(plan.filter); });
+        return only_if<can(Step::install_filter)>([&] { return install_filter(*plan.filter); });
     case Step::set_no_new_privileges: // which a command may say too
         return outcome(task.step, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case Step::set_working_directory:

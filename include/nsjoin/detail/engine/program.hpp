@@ -47,7 +47,7 @@ namespace nsjoin::detail {
     outline.program = true;
     StepSet& said = outline.said;
     const bool passes = !command.descriptors.empty();
-    const bool opens = plan.console.ok() || plan.loopback_up || !plan.new_root.empty();
+    const bool opens = plan.console.ok() || plan.loopback_up || plan.new_root;
     said.set(Step::own_descriptors, command.close_others || passes || opens);
     said.set(Step::pass_descriptors, command.close_others || passes);
     said.set(Step::set_limits, !command.limits.empty());

@@ -142,7 +142,9 @@ class Scheduler {
         set(Step::await_maps, roles_.waits);
         set(Step::become_root, roles_.root_before_creating);
         set(Step::enter_time, roles_.by_unshare.contains(Kind::time));
-        set(Step::own_descriptors, says(Step::own_descriptors) && roles_.shares);
+        // Who has to ask whether setgroups is denied opens a file of /proc.
+        const bool opens = says(Step::own_descriptors) || facts_.setgroups == Denied::ask;
+        set(Step::own_descriptors, opens && roles_.shares);
         // In another user namespace the kernel has emptied the set.
         set(Step::clear_inheritable,
             !plan_.keep_capabilities && !roles_.user_changes && !says(Step::set_capabilities));

@@ -204,16 +204,16 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
 }
 
 [[nodiscard]] inline auto set_root(const Draft& plan) noexcept -> Result<void> {
-    Result<void> there = plan.root_path.empty()
-                             ? outcome(Step::set_root, call(SYS_fchdir, plan.root.get()))
-                             : go_to(Step::set_root, plan.root_path);
+    Result<void> there = plan.root_path
+                             ? go_to(Step::set_root, *plan.root_path)
+                             : outcome(Step::set_root, call(SYS_fchdir, plan.root.get()));
     return there ? outcome(Step::set_root, call(SYS_chroot, ".")) : there;
 }
 
 [[nodiscard]] inline auto set_working_directory(const Draft& plan) noexcept -> Result<void> {
     constexpr Step step = Step::set_working_directory;
-    if (!plan.working_directory_path.empty()) {
-        return go_to(step, plan.working_directory_path);
+    if (plan.working_directory_path) {
+        return go_to(step, *plan.working_directory_path);
     }
     const long changed = call(SYS_fchdir, plan.working_directory.get());
     return changed == 0 ? refuse_outside(step) : outcome(step, changed);
@@ -228,7 +228,7 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     const Draft& plan = attempt.run.plan;
     Result<void> done = set_working_directory(plan);
     // A console may have taken its number when the last ids are there.
-    const bool stays = !plan.working_directory_path.empty() || !plan.console.ok() ||
+    const bool stays = plan.working_directory_path || !plan.console.ok() ||
                        plan.working_directory.get() > STDERR_FILENO;
     if (!done && task.may_wait && stays && done.error().code == EACCES) {
         attempt.directory_refused = true;

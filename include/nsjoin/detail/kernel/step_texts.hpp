@@ -176,7 +176,7 @@ inline constexpr const char* step_systems =
     "setresuid\0"                                                 // set_uid
     "getresgid, getresuid, getgroups\0"                           // verify_ids
     "keyctl(KEYCTL_JOIN_SESSION_KEYRING)\0"                       // new_session_keyring
-    "prctl(PR_CAPBSET_READ), capget, capset, prctl(PR_CAP_AMBIENT), capget\0"                     // set_capabilities
+    "prctl(PR_CAPBSET_READ), capget, capset, prctl(PR_CAP_AMBIENT), capget, prctl\0"              // set_capabilities
     "prctl(PR_SET_NO_NEW_PRIVS)\0"                                // set_no_new_privileges
     "prctl(PR_SET_PDEATHSIG)\0"                                   // set_death_signal
     "sendto\0"                                                    // report

@@ -174,7 +174,7 @@ void plan_fields(Archive& archive, Plan& plan) noexcept {
     }
     for (auto* const path :
          {&plan.root_path, &plan.new_root, &plan.proc, &plan.working_directory_path}) {
-        archive.text(*path);
+        optional(archive, *path, [&archive](auto& text) { archive.text(text); });
     }
     archive.value(plan.host_name);
     archive.value(plan.domain_name);
@@ -183,7 +183,7 @@ void plan_fields(Archive& archive, Plan& plan) noexcept {
     optional(archive, plan.cpu_affinity, [&archive](auto& cpus) { archive.value(cpus); });
     optional(archive, plan.priority, [&archive](auto& nice) { archive.value(nice); });
     optional(archive, plan.capabilities, [&archive](auto& sets) { archive.value(sets); });
-    seccomp_filter(archive, plan.filter);
+    optional(archive, plan.filter, [&archive](auto& filter) { seccomp_filter(archive, filter); });
     archive.flag(plan.no_new_privileges);
     optional(archive, plan.oom_score_adj, [&archive](auto& score) { archive.value(score); });
     archive.value(plan.name);
