@@ -186,7 +186,7 @@ struct Capabilities {
     /// The lines of the sets follow each other, behind one that can be 700 KB of groups.
     [[nodiscard]] static auto read_status(BorrowedFd file) noexcept -> Result<Capabilities> {
         constexpr std::string_view first = "\nCapInh:\t";
-        constexpr std::size_t all_lines = 5 * 25;
+        constexpr std::size_t all_lines = std::size_t{5} * 25;
         std::array<char, 4096> text; // NOLINT(*-member-init): no more is looked at than is read
         std::size_t size = 0;
         for (;;) {
