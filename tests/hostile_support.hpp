@@ -186,6 +186,7 @@ struct Host {
         (void)!::ftruncate(file, secret_size);
         ::dup3(file, secret, O_CLOEXEC);
         ::close(file);
+        status = flags(); // the table of descriptors may have grown
     }
 
     Host(const Host&) = delete;
@@ -198,7 +199,7 @@ struct Host {
     std::string oom_score = support::slurp("/proc/self/oom_score_adj");
     int priority = ::getpriority(PRIO_PROCESS, 0);
     std::string filter = support::slurp("/proc/self/coredump_filter");
-    std::string status = flags();
+    std::string status;
     int dumpable = ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
 
     [[nodiscard]] auto is_as_before() const -> bool {
@@ -209,11 +210,13 @@ struct Host {
                           ::getpriority(PRIO_PROCESS, 0) == priority &&
                           ::lseek(secret, 0, SEEK_END) == secret_size;
         if (!good) {
-            std::fprintf(stderr, "oom_score_adj %s, priority %d, marker %lx, filter %s",
+            std::fprintf(stderr,
+                         "oom_score_adj %s, priority %d, marker %lx, filter %s%s\nbefore:%s\n",
                          support::slurp("/proc/self/oom_score_adj").c_str(),
                          ::getpriority(PRIO_PROCESS, 0),
                          static_cast<unsigned long>(marker), // NOLINT
-                         support::slurp("/proc/self/coredump_filter").c_str());
+                         support::slurp("/proc/self/coredump_filter").c_str(), flags().c_str(),
+                         status.c_str());
         }
         return good;
     }

@@ -255,6 +255,38 @@ TEST_CASE("what a program inherits is what the caller has at the call") {
           }) == 0);
 }
 
+TEST_CASE("a caller may stand in a directory that its ids may not search") {
+    const support::TemporaryDirectory home;
+    const support::TemporaryDirectory other;
+    REQUIRE((::chmod(home.path().c_str(), 0700) == 0 && ::chmod(other.path().c_str(), 0755) == 0));
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(::chdir(home.path().c_str()) == 0);
+              CHILD_CHECK(support::become_user());
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const char* const script = "readlink /proc/self/cwd";
+              const auto there = support::shell(by_launcher(*launcher), script);
+              CHILD_CHECK(support::wrote(there, home.path() + "\n"));
+              CHILD_CHECK(::chdir(other.path().c_str()) == 0);
+              const auto moved = support::shell(by_launcher(*launcher), script);
+              CHILD_CHECK(support::wrote(moved, other.path() + "\n"));
+              return 0;
+          }) == 0);
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(::chdir(other.path().c_str()) == 0);
+              CHILD_CHECK(::chown(home.path().c_str(), 1000, 1000) == 0);
+              CHILD_CHECK(support::become_user());
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              CHILD_CHECK(::chdir(home.path().c_str()) == 0 && ::chmod(".", 0) == 0);
+              CHILD_CHECK(support::failed_with(support::shell(by_launcher(*launcher), ":"),
+                                               Step::set_working_directory, Reason::system,
+                                               EACCES));
+              return 0;
+          }) == 0);
+    REQUIRE(::chmod(home.path().c_str(), 0700) == 0);
+}
+
 TEST_CASE("a closed standard descriptor stays closed, and nothing else is open") {
     CHECK(support::run_in_child([] {
               auto launcher = Launcher::start();

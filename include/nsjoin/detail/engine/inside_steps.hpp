@@ -44,8 +44,7 @@ namespace nsjoin::detail {
 
 // ── Mounts ──────────────────────────────────────────────────────────────────────────────────────
 
-inline constexpr long open_tree_number = 428;  ///< the same on every architecture of ours
-inline constexpr long move_mount_number = 429; ///< the same
+inline constexpr long move_mount_number = 429; ///< the same on every architecture of ours
 
 /// Makes the directory a mount, if only of itself, and that the root; the old root lies over it
 /// then, until it is detached. By descriptors, so that nobody can put another directory into the

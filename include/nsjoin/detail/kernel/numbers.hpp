@@ -24,6 +24,8 @@ inline constexpr std::uint64_t clone_child_settid = 0x01000000;
 inline constexpr std::uint64_t clone_clear_sighand = 0x100000000;
 inline constexpr std::uint64_t clone_into_cgroup = 0x200000000;
 
+inline constexpr long open_tree_number = 428; ///< the same on every architecture of ours
+
 /// struct clone_args, the first 88 bytes (Linux 5.7).
 struct CloneArgs {
     std::uint64_t flags = 0;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string_view>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // What a program inherits of the process that starts it, as the caller has it at the call: a
@@ -79,6 +80,19 @@ inline void read_status(CallerState& state, BorrowedFd status) noexcept {
     state.ignored = ignored == unknown ? ignored_signals() : ignored;
 }
 
+/// The calling thread's working directory, also one that its ids may not search: open_tree(2),
+/// Linux 5.2, opens that without a path.
+[[nodiscard]] inline auto open_directory() noexcept -> Result<OwnedFd> {
+    auto opened = open_owned(Step::set_working_directory, AT_FDCWD, ".", O_PATH | O_DIRECTORY);
+    if (!opened && opened.error().code == EACCES) {
+        const long there = call(open_tree_number, AT_FDCWD, "", AT_EMPTY_PATH | O_CLOEXEC);
+        if (there >= 0) {
+            return OwnedFd{static_cast<int>(there)};
+        }
+    }
+    return opened;
+}
+
 /// Asks the kernel for the calling thread's. `status` is its /proc/PID/status; `directory` gets its
 /// working directory, and owns it.
 [[nodiscard]] inline auto ask_for_state(CallerState& state, BorrowedFd status,
@@ -89,7 +103,7 @@ inline void read_status(CallerState& state, BorrowedFd status) noexcept {
             state.standard[static_cast<std::size_t>(number)] = BorrowedFd{number};
         }
     }
-    auto opened = open_owned(Step::set_working_directory, AT_FDCWD, ".", O_PATH | O_DIRECTORY);
+    auto opened = open_directory();
     if (!opened) {
         return Unexpected{opened.error()};
     }
@@ -132,6 +146,23 @@ inline void take_ignored(KernelSignalSet wanted, KernelSignalSet now) noexcept {
     }
 }
 
+/// Goes to the caller's working directory. A process may stand in one that its ids may not search,
+/// and so not enter again: there a launcher that was started in it is already. fchdir(2).
+[[nodiscard]] inline auto take_directory(BorrowedFd directory) noexcept -> Result<void> {
+    const long taken = call(SYS_fchdir, directory.get());
+
+    struct stat own {};
+
+    struct stat wanted {};
+
+    if (taken == -EACCES && ::fstatat(AT_FDCWD, "", &own, AT_EMPTY_PATH) == 0 &&
+        ::fstat(directory.get(), &wanted) == 0 && own.st_dev == wanted.st_dev &&
+        own.st_ino == wanted.st_ino) {
+        return {};
+    }
+    return outcome(Step::set_working_directory, taken);
+}
+
 /// What a launcher knows of itself, and its joiners with it.
 struct LauncherState {
     KernelSignalSet ignored = 0;
@@ -151,7 +182,7 @@ struct LauncherState {
                        call(SYS_setpriority, PRIO_PROCESS, 0, 20 - state.priority));
     }
     if (done) {
-        done = outcome(Step::set_working_directory, call(SYS_fchdir, state.directory.get()));
+        done = take_directory(state.directory);
     }
     if (state.umask >= 0) {
         (void)call(SYS_umask, state.umask);

@@ -61,7 +61,9 @@ class LauncherProcess {
         if (!owner_.ok() || !wanted_.ok()) {
             exit_now(1);
         }
-        (void)call(SYS_chdir, "/");
+        if (call(SYS_chdir, ".") == 0) { // else there would be no way back to it
+            (void)call(SYS_chdir, "/");
+        }
         (void)call(SYS_setpgid, 0, 0);
         mark_.put(socket_); // a program's limits are its caller's again
         own_.ignored = ignored_signals();

@@ -49,7 +49,6 @@ inline constexpr int get_seals = 1034;       // F_GET_SEALS
 inline constexpr long all_seals = 0xf;       // SEAL, SHRINK, GROW, WRITE
 
 // The same on every architecture of Linux 5.12, but for Alpha.
-inline constexpr long sys_open_tree = 428;
 inline constexpr long sys_mount_setattr = 442;
 inline constexpr unsigned open_tree_clone = 1;
 inline constexpr std::uint64_t mount_attr_read_only = 1;
@@ -132,7 +131,7 @@ struct MountAttributes {
 /// does not let it be made. open_tree(2), mount_setattr(2), Linux 5.12.
 [[nodiscard]] inline auto make_sealed_mount(int directory, const char* path) noexcept -> OwnedFd {
     OwnedFd mount{static_cast<int>(
-        call(sys_open_tree, directory, path, open_tree_clone | unsigned{O_CLOEXEC}))};
+        call(open_tree_number, directory, path, open_tree_clone | unsigned{O_CLOEXEC}))};
     if (!mount.ok() || set_read_only(mount) != 0 || !is_mounted(mount, statfs_read_only)) {
         return {};
     }
