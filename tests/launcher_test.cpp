@@ -774,8 +774,7 @@ TEST_CASE("a launcher is small, and stays as it is over many starts") {
                   CHILD_CHECK(start(100));
                   const auto expected = counts();
                   const long before = memory_of(launcher->pid());
-                  const char* const set = ::getenv("NSJOIN_TEST_STARTS"); // NOLINT(*-mt-unsafe)
-                  const int many = set == nullptr ? 1000 : std::atoi(set);
+                  const int many = 100'000 / static_cast<int>(support::every(100, 100));
                   CHILD_CHECK(start(many));
                   const long after = memory_of(launcher->pid());
                   std::printf("a launcher's memory: %ld kB, after %d starts %ld kB\n", before, many,
@@ -820,11 +819,10 @@ auto asks_twice(const nsjoin::Plan& plan) -> int {
 
 TEST_CASE("a process is killed at any system call: a launcher, and what it starts") {
     const support::Container container{KindSet{Kind::pid} | Kind::net};
-    // Most of them are the start of a program: all take minutes.
-    const char* const all = ::getenv("NSJOIN_TEST_KILLS"); // NOLINT(*-mt-unsafe)
+    // Most of them are the start of a program.
     const auto body = [&] {
         const auto target = nsjoin::PidFd::open(container.pid());
         return asks_twice(nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::pid, Kind::net>));
     };
-    CHECK(support::kill_everywhere(body, all == nullptr ? 17 : 1) == 0);
+    CHECK(support::kill_everywhere(body, support::every(101, 17)) == 0);
 }

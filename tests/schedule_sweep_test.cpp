@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/detail/engine/schedule.hpp>
 
-#include <doctest/doctest.h>
+#include "support.hpp"
 
 #include <array>
 #include <bit>
@@ -603,11 +603,9 @@ auto count_of(const Make& make) -> unsigned long long {
     return count - 1;
 }
 
-/// One of so many choices is taken: 1, or more where the time is short.
+/// One of so many choices is taken; prime, so that each kind is met in each of its states.
 auto stride() -> unsigned {
-    const char* const set = ::getenv("NSJOIN_TEST_SWEEP"); // NOLINT(*-mt-unsafe)
-    const int given = set == nullptr ? 1 : std::atoi(set);
-    return given < 1 ? 1U : static_cast<unsigned>(given);
+    return static_cast<unsigned>(support::every(29, 1));
 }
 
 constexpr unsigned long long mixer = 1'000'003; // prime, so that it meets every number of facts

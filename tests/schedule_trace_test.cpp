@@ -584,10 +584,12 @@ class Comparison {
                bool fails) {
         std::size_t at = 0;
         bool any = false;
+        bool asks_again = false;
         long before = -1;
         for (const long number : made) {
-            // The tracer has the end of a process a moment before its parent gets it.
-            const bool asks_again = number == SYS_ppoll && before == SYS_waitid;
+            // The tracer has the end of a process a moment before its parent gets it, which may ask
+            // more than once meanwhile.
+            asks_again = number == SYS_ppoll && (before == SYS_waitid || asks_again);
             before = number;
             std::size_t found = place_in(list, at, number);
             found = found == list.size() && place_in(list, 0, number) == 0 ? 0 : found;

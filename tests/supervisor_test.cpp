@@ -436,10 +436,10 @@ TEST_CASE("supervisor, joiner or child is killed at any system call") {
                           .create(nsjoin::NewUser{.uids = {{0, 0, 1}}, .gids = {{0, 0, 1}}})
                           .create<Kind::mount>()
                           .build();
-    CHECK(kill_everywhere(plan, probe_options(Dialect::runc_1_2), 1) == 0);
+    CHECK(kill_everywhere(plan, probe_options(Dialect::runc_1_2), support::every(11, 1)) == 0);
     auto sealed = probe_options(Dialect::runc_1_1);
     sealed.environment->front() = "PROBE_SEAL=yes";
-    CHECK(kill_everywhere(plan, sealed, 3) == 0);
+    CHECK(kill_everywhere(plan, sealed, support::every(23, 3)) == 0);
     // With the opener of mount sources, a process more.
     const std::array<nsjoin::MountSource, 2> sources{{{"/etc/passwd", 30}, {"/etc/group", 31}}};
     nsjoin::Draft draft;
@@ -448,5 +448,5 @@ TEST_CASE("supervisor, joiner or child is killed at any system call") {
     draft.mount_sources.list = sources;
     const auto opening = nsjoin::Plan::from(draft);
     REQUIRE(opening);
-    CHECK(kill_everywhere(*opening, probe_options(Dialect::runc_1_1), 3) == 0);
+    CHECK(kill_everywhere(*opening, probe_options(Dialect::runc_1_1), support::every(23, 3)) == 0);
 }

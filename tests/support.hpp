@@ -44,6 +44,14 @@ inline void skip(std::string_view why) {
     std::fflush(stdout);
 }
 
+/// One of so many is taken of what a sweep could try: `quick`, or as NSJOIN_TEST_DEPTH says, "long"
+/// or "all", `longer` or 1.
+inline auto every(std::size_t quick, std::size_t longer) -> std::size_t {
+    const char* const set = ::getenv("NSJOIN_TEST_DEPTH"); // NOLINT(*-mt-unsafe)
+    const std::string_view depth{set == nullptr ? "" : set};
+    return depth == "all" ? 1 : depth == "long" ? longer : quick;
+}
+
 /// Takes off the handlers that doctest has for its own crashes: in a child, they would report
 /// there.
 inline void default_signals() {

@@ -137,7 +137,8 @@ class Tracer {
 /// Runs `body` once for each stop of all its processes, or each `step`th, and kills there the one
 /// that is stopped. How many runs ended otherwise than by that death, or left something; the last
 /// one, in which nobody is killed, has to end well.
-inline auto kill_everywhere(const std::function<int()>& body, std::size_t step = 1) -> int {
+inline auto kill_everywhere(const std::function<int()>& body, std::size_t step = every(7, 1))
+    -> int {
     constexpr int over = 99;
     std::size_t count = 0;
     int bad = 0;
@@ -161,18 +162,19 @@ inline auto kill_everywhere(const std::function<int()>& body, std::size_t step =
         }
     }
     CHECK(count > 30);
-    MESSAGE("killed at " << (step == 1 ? "each" : "some") << " of " << count - step << " stops");
+    MESSAGE("killed at one of " << step << " of " << count - step << " stops");
     return bad;
 }
 
-/// Runs `body` once for each stop, each time with a new target, which is killed there. How many
-/// runs did not end well: whether it succeeds or fails, it has to be clean.
+/// Runs `body` once for each stop, or some, each time with a new target, which is killed there. How
+/// many runs did not end well: whether it succeeds or fails, it has to be clean.
 template <typename Target>
 auto kill_target_everywhere(const std::function<int(pid_t)>& body, nsjoin::KindSet kinds) -> int {
     constexpr int over = 99;
+    const std::size_t step = every(7, 1);
     std::size_t count = 0;
     int bad = 0;
-    for (int code = 0; code != over && bad <= 20; ++count) {
+    for (int code = 0; code != over && bad <= 20; count += step) {
         const Target target{kinds};
         code = run_in_child([&] {
             const Traced run =
@@ -187,7 +189,7 @@ auto kill_target_everywhere(const std::function<int(pid_t)>& body, nsjoin::KindS
         bad += code == 0 || code == over ? 0 : 1;
     }
     CHECK(count > 30);
-    MESSAGE("target killed at each of " << count - 1 << " stops");
+    MESSAGE("target killed at one of " << step << " of " << count - step << " stops");
     return bad;
 }
 
