@@ -14,6 +14,7 @@
 
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
+#include <nsjoin/version.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -323,7 +324,7 @@ void take_owner(const examples::Owner& owner) {
 auto main(int argc, char** argv) -> int {
     const Options options = examples::parse_create_options(argc, argv);
     if (options.help || options.version) {
-        std::fputs(options.help ? usage : "create (nsjoin) 0.1.0\n", stdout);
+        std::fputs(options.help ? usage : "create (nsjoin) " NSJOIN_VERSION_TEXT "\n", stdout);
         return examples::end_of_words();
     }
     const nsjoin::Plan plan = examples::take(nsjoin::Plan::from(make_draft(options)));

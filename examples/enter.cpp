@@ -16,6 +16,7 @@
 
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
+#include <nsjoin/version.hpp>
 
 #include <array>
 #include <cstdio>
@@ -449,7 +450,7 @@ auto main(int argc, char** argv) -> int {
         return examples::end_of_words();
     }
     if (options.version) {
-        std::puts("enter (nsjoin) 0.1.0");
+        std::puts("enter (nsjoin) " NSJOIN_VERSION_TEXT);
         return examples::end_of_words();
     }
     return run(options);

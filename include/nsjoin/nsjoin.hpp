@@ -24,5 +24,6 @@
 #include <nsjoin/plan.hpp>
 #include <nsjoin/pty.hpp>
 #include <nsjoin/spawn.hpp>
+#include <nsjoin/version.hpp>
 
 #endif // NSJOIN_NSJOIN_HPP
