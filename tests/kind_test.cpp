@@ -3,8 +3,10 @@
 
 #include "support.hpp"
 
+#include <array>
 #include <sched.h>
 #include <string>
+#include <string_view>
 #include <vector>
 
 using nsjoin::Kind;
@@ -25,6 +27,25 @@ static_assert(KindSet{nsjoin::all_kinds}.size() == nsjoin::kind_count);
 static_assert(KindSet{nsjoin::kinds<Kind::user, Kind::net>} == some);
 static_assert(nsjoin::KernelVersion{5, 8} < nsjoin::KernelVersion{5, 10});
 static_assert(!(nsjoin::KernelVersion{6, 1} < nsjoin::KernelVersion{5, 10}));
+
+/// The names of config.json's linux.namespaces, in the order of the kinds.
+constexpr std::array<std::string_view, nsjoin::kind_count> oci_names{
+    "user", "mount", "pid", "network", "ipc", "uts", "cgroup", "time"};
+
+constexpr auto oci_names_are_understood() -> bool {
+    for (const Kind kind : nsjoin::all_kinds.set) {
+        Kind read = kind == Kind::user ? Kind::time : Kind::user;
+        if (nsjoin::oci_name(kind) != oci_names[static_cast<std::size_t>(kind)] ||
+            !nsjoin::kind_from_oci_name(nsjoin::oci_name(kind), read) || read != kind) {
+            return false;
+        }
+    }
+    Kind none = Kind::uts;
+    return !nsjoin::kind_from_oci_name("mnt", none) && !nsjoin::kind_from_oci_name("net", none) &&
+           !nsjoin::kind_from_oci_name("", none) && none == Kind::uts;
+}
+
+static_assert(oci_names_are_understood());
 
 TEST_CASE("the flags are the C library's") {
     CHECK(facts(Kind::user).clone_flag == CLONE_NEWUSER);

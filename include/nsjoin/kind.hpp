@@ -244,6 +244,24 @@ inline constexpr auto all_kinds = kinds<Kind::user, Kind::mount, Kind::pid, Kind
     return false;
 }
 
+/// What the OCI runtime specification calls the kind: "mount", "network", "pid", ….
+[[nodiscard]] constexpr auto oci_name(Kind kind) noexcept -> std::string_view {
+    return kind == Kind::net ? "network" : facts(kind).long_name;
+}
+
+/// The kind that the OCI runtime specification calls so, written into `kind`. Returns false, and
+/// leaves `kind` alone, for any other name.
+[[nodiscard]] constexpr auto kind_from_oci_name(std::string_view name, Kind& kind) noexcept
+    -> bool {
+    for (const KindFacts& row : kind_table) {
+        if (name == oci_name(row.kind)) {
+            kind = row.kind;
+            return true;
+        }
+    }
+    return false;
+}
+
 namespace detail {
 
 [[nodiscard]] constexpr auto kind_table_is_indexed_by_kind() noexcept -> bool {
