@@ -10,7 +10,7 @@
 
 namespace nsjoin {
 
-/// A std::chrono::duration that counts in whole units, known by its shape: <chrono> takes half as
+/// A std::chrono::duration that counts in whole units, known by its shape: its header takes half as
 /// long to compile as all of nsjoin, and who has such a value has included it.
 template <typename Span>
 concept ChronoDuration = std::integral<typename Span::rep> && requires(const Span& span) {
