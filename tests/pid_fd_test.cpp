@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <thread>
 #include <type_traits>
+#include <vector>
 
 using nsjoin::ExitStatus;
 using nsjoin::PidFd;
@@ -52,6 +53,32 @@ TEST_CASE("a pidfd pins a process and closes on exec") {
     CHECK(self->alive());
     CHECK(support::closes_on_exec(self->fd().get()));
     CHECK(self->send_signal(0));
+}
+
+TEST_CASE("what a child used comes with its status, once") {
+    const support::NothingLeft check;
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        std::vector<char> memory(std::size_t{64} << 20U, 'x');
+        volatile unsigned long long sum = 0;
+        const auto end = std::chrono::steady_clock::now() + 100ms;
+        while (std::chrono::steady_clock::now() < end) {
+            sum = sum + static_cast<unsigned char>(memory[sum % memory.size()]);
+        }
+        ::_exit(9);
+    }
+    const auto process = PidFd::open(pid);
+    REQUIRE(process);
+    CHECK(fails_with(process->wait_usage(1ms), Step::wait, Reason::deadline_passed));
+    const auto ended = process->wait_usage();
+    REQUIRE(ended);
+    CHECK(ended->status.exit_code() == 9);
+    CHECK(ended->usage.ru_maxrss > 64L * 1024);
+    CHECK(ended->usage.ru_utime.tv_sec * 1'000'000 + ended->usage.ru_utime.tv_usec > 20'000);
+    CHECK(fails_with(process->wait_usage(), Step::wait, Reason::already_reaped));
+    const auto self = PidFd::open(::getpid());
+    REQUIRE(self);
+    CHECK(fails_with(self->wait_usage(1ms), Step::wait, Reason::deadline_passed));
 }
 
 TEST_CASE("opening what is no process") {

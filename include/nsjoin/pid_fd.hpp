@@ -10,6 +10,7 @@
 #include <ctime>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 namespace nsjoin {
@@ -40,6 +41,12 @@ class ExitStatus {
 
   private:
     int status_;
+};
+
+/// How a process ended, and what it used, with those of its children that it waited for.
+struct EndedProcess {
+    ExitStatus status;
+    rusage usage; ///< getrusage(2)
 };
 
 /// A process, pinned: the number of a process that ended can be given to another one, this
@@ -97,24 +104,30 @@ class [[nodiscard]] PidFd {
     /// beside who is not trusted, wait with a timeout. Errors: deadline_passed; already_reaped if
     /// the status is lost; ECHILD if the process is not the caller's child.
     [[nodiscard]] auto wait(Duration timeout = forever) const noexcept -> Result<ExitStatus> {
-        if (!fd_.ok()) {
-            return error(Step::wait, EBADF);
-        }
-        const detail::Deadline deadline{timeout};
-        if (timeout.count() >= 0 && !ended_within(timeout)) {
-            return error(Step::wait, Reason::deadline_passed);
-        }
         siginfo_t info{};
-        const long result = take_status(info, deadline);
-        if (result == 0) {
-            return info.si_signo != 0 ? Result<ExitStatus>{from_siginfo(info)}
-                                      : error(Step::wait, Reason::deadline_passed);
+        const Result<bool> taken = wait_for_status(info, timeout, nullptr);
+        if (!taken) {
+            return Unexpected{taken.error()};
         }
-        if (result != -ECHILD) {
-            return error(Step::wait, static_cast<int>(-result));
+        return *taken ? Result<ExitStatus>{from_siginfo(info)} : reaped_status();
+    }
+
+    /// As wait(), with what the process used: processor time, the most memory, page faults. Can be
+    /// had once, with the status. waitid(2). Errors: those of wait(); already_reaped also where the
+    /// status alone could still be had.
+    [[nodiscard]] auto wait_usage(Duration timeout = forever) const noexcept
+        -> Result<EndedProcess> {
+        siginfo_t info{};
+        rusage usage{};
+        const Result<bool> taken = wait_for_status(info, timeout, &usage);
+        if (!taken) {
+            return Unexpected{taken.error()};
         }
-        (void)ended_within(timeout); // somebody else's child may still run
-        return reaped_status();
+        if (*taken) {
+            return EndedProcess{from_siginfo(info), usage};
+        }
+        const Result<ExitStatus> status = reaped_status();
+        return status ? error(Step::wait, Reason::already_reaped) : Unexpected{status.error()};
     }
 
   private:
@@ -142,15 +155,36 @@ class [[nodiscard]] PidFd {
         return true;
     }
 
+    /// Whether the status was there to take: if not, somebody else has it.
+    [[nodiscard]] auto wait_for_status(siginfo_t& info, Duration timeout,
+                                       rusage* usage) const noexcept -> Result<bool> {
+        if (!fd_.ok()) {
+            return error(Step::wait, EBADF);
+        }
+        const detail::Deadline deadline{timeout};
+        if (timeout.count() >= 0 && !ended_within(timeout)) {
+            return error(Step::wait, Reason::deadline_passed);
+        }
+        const long result = take_status(info, deadline, usage);
+        if (result == -ECHILD) {
+            (void)ended_within(timeout); // somebody else's child may still run
+            return false;
+        }
+        if (result != 0) {
+            return error(Step::wait, static_cast<int>(-result));
+        }
+        return info.si_signo != 0 ? Result<bool>{true} : error(Step::wait, Reason::deadline_passed);
+    }
+
     /// waitid(2). With a deadline it does not wait in there, where a tracer could hold it up for
     /// ever: none is taken then, and si_signo 0.
-    [[nodiscard]] auto take_status(siginfo_t& info, const detail::Deadline& deadline) const noexcept
-        -> long {
+    [[nodiscard]] auto take_status(siginfo_t& info, const detail::Deadline& deadline,
+                                   rusage* usage) const noexcept -> long {
         constexpr Duration moment = Duration::nanoseconds(1'000'000);
         const int how = deadline.left().count() < 0 ? 0 : WNOHANG;
         for (;;) {
             const long result = detail::call_again(SYS_waitid, detail::p_pidfd, fd_.get(), &info,
-                                                   WEXITED | how | detail::wait_all, nullptr);
+                                                   WEXITED | how | detail::wait_all, usage);
             const Duration left = deadline.left();
             if (result != 0 || info.si_signo != 0 || left.count() == 0) {
                 return result;
