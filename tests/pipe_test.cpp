@@ -3,9 +3,12 @@
 
 #include "support.hpp"
 
+#include <array>
+#include <fcntl.h>
 #include <string>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -228,6 +231,63 @@ TEST_CASE("a descriptor crosses, and is the receiver's") {
         CHECK(inode_of(*received) == inode_of(pipe->read_end));
         CHECK(support::closes_on_exec(received->get()));
     }
+}
+
+TEST_CASE("a descriptor crosses with a text, as to the console socket of runc") {
+    const support::NothingLeft check;
+    const auto pipe = Pipe::open();
+    REQUIRE(pipe);
+    std::array<char, 64> buffer{};
+    for (const SocketKind kind : {SocketKind::stream, SocketKind::seqpacket}) {
+        const auto pair = SocketPair::open(kind);
+        REQUIRE(pair);
+        REQUIRE(send_descriptor(pair->first, pipe->read_end, "/dev/pts/7"));
+        const auto received = receive_descriptor(pair->second, buffer);
+        REQUIRE(received);
+        CHECK(received->text == "/dev/pts/7");
+        CHECK(inode_of(received->descriptor) == inode_of(pipe->read_end));
+        CHECK(support::closes_on_exec(received->descriptor.get()));
+        CHECK(fails_with(send_descriptor(pair->first, pipe->read_end, ""), Step::send_descriptor,
+                         Reason::bad_value));
+        // A text that has no room: a message is refused, of a stream the rest is still there.
+        REQUIRE(send_descriptor(pair->first, pipe->read_end, std::string(65, 'x')));
+        const auto cut = receive_descriptor(pair->second, buffer);
+        if (kind == SocketKind::seqpacket) {
+            CHECK(fails_with(cut, Step::receive_descriptor, Reason::system, EMSGSIZE));
+        } else {
+            REQUIRE(cut);
+            CHECK(cut->text.size() == 64);
+            CHECK(nsjoin::read_some(pair->second, std::as_writable_bytes(std::span{buffer})) == 1U);
+        }
+        REQUIRE(nsjoin::write_all(pair->first, std::as_bytes(std::span{"text", 4})));
+        CHECK(fails_with(receive_descriptor(pair->second, buffer), Step::receive_descriptor,
+                         Reason::bad_value));
+    }
+}
+
+TEST_CASE("a text that a stream takes in parts arrives whole") {
+    const support::NothingLeft check;
+    const auto pair = SocketPair::open(SocketKind::stream);
+    const auto pipe = Pipe::open();
+    REQUIRE((pair && pipe));
+    const int small = 4608;
+    REQUIRE(::setsockopt(pair->first.get(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small) == 0);
+    const int flags = ::fcntl(pair->first.get(), F_GETFL);
+    REQUIRE(::fcntl(pair->first.get(), F_SETFL, flags | O_NONBLOCK) == 0);
+    const std::string text(200'000, 't');
+    bool sent = false;
+    std::thread sender{[&] {
+        sent = send_descriptor(pair->first, pipe->read_end, text).has_value();
+    }};
+    std::vector<char> buffer(text.size());
+    const auto received = receive_descriptor(pair->second, buffer);
+    REQUIRE(received);
+    std::vector<std::byte> rest(text.size() - received->text.size());
+    CHECK(nsjoin::read_all(pair->second, rest));
+    sender.join();
+    CHECK(sent);
+    CHECK(received->text.size() < text.size());
+    CHECK(inode_of(received->descriptor) == inode_of(pipe->read_end));
 }
 
 TEST_CASE("several descriptors, in their order, up to the kernel's bound") {

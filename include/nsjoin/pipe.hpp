@@ -12,6 +12,7 @@
 #include <cstring>
 #include <poll.h>
 #include <span>
+#include <string_view>
 #include <sys/socket.h>
 #include <utility>
 
@@ -279,20 +280,40 @@ class DescriptorMessage {
     return send_descriptors(socket, std::span{&descriptor, 1});
 }
 
-/// Receives one message of send_descriptors() and returns how many descriptors came, at least 1
-/// and at most `into.size()`. They are the caller's, with close-on-exec, at the front of `into`;
-/// what it held is closed. Waits as read_some() does. recvmsg(2) MSG_CMSG_CLOEXEC.
-/// Errors, on each of which all that came is closed: end_of_file; bad_value if none came, or
-/// more than have room; EMFILE if the process has as many descriptors as it may; ENOTSOCK.
-[[nodiscard]] inline auto receive_descriptors(BorrowedFd socket, std::span<OwnedFd> into) noexcept
+/// Sends a copy of one descriptor with a text, which is not empty: as runc sends a terminal's
+/// master to its console socket, with the terminal's name. Otherwise as send_descriptors(). Errors
+/// also: bad_value for an empty text; EMSGSIZE for one that a socket of messages does not take.
+[[nodiscard]] inline auto send_descriptor(BorrowedFd socket, BorrowedFd descriptor,
+                                          std::string_view text) noexcept -> Result<void> {
+    if (text.empty()) {
+        return detail::fail(Step::send_descriptor, Reason::bad_value, "an empty text");
+    }
+    // NOLINTNEXTLINE(*-const-cast): it is read
+    detail::DescriptorMessage message{const_cast<char*>(text.data()), text.size()};
+    message.put(std::span{&descriptor, 1});
+    const long sent = detail::again(socket, POLLOUT, [&] {
+        return detail::call(SYS_sendmsg, socket.get(), message.header(), MSG_NOSIGNAL);
+    });
+    if (sent < 0) {
+        return detail::fail(Step::send_descriptor, static_cast<int>(-sent));
+    }
+    return write_all(socket,
+                     std::as_bytes(std::span{text}).subspan(static_cast<std::size_t>(sent)));
+}
+
+namespace detail {
+
+/// Receives a message; how many descriptors came with it, and in `length` how many bytes.
+[[nodiscard]] inline auto receive_message(BorrowedFd socket, DescriptorMessage& message,
+                                          std::span<OwnedFd> into, std::size_t& length) noexcept
     -> Result<std::size_t> {
-    detail::DescriptorMessage message;
-    const long received = detail::again(socket, POLLIN, [&] {
-        return detail::call(SYS_recvmsg, socket.get(), message.header(), MSG_CMSG_CLOEXEC);
+    const long received = again(socket, POLLIN, [&] {
+        return call(SYS_recvmsg, socket.get(), message.header(), MSG_CMSG_CLOEXEC);
     });
     if (received < 0) {
-        return detail::fail(Step::receive_descriptor, static_cast<int>(-received));
+        return fail(Step::receive_descriptor, static_cast<int>(-received));
     }
+    length = static_cast<std::size_t>(received);
     const std::size_t count = message.take(into);
     if (count != 0 && count <= into.size() && !message.cut()) {
         return count;
@@ -301,15 +322,29 @@ class DescriptorMessage {
         fd.reset();
     }
     if (message.cut()) {
-        return detail::fail(Step::receive_descriptor, EMFILE, "some were dropped (MSG_CTRUNC)");
+        return fail(Step::receive_descriptor, EMFILE, "some were dropped (MSG_CTRUNC)");
     }
     if (received == 0) {
-        return detail::fail(Step::receive_descriptor, Reason::end_of_file);
+        return fail(Step::receive_descriptor, Reason::end_of_file);
     }
     Subject subject;
     subject.append(static_cast<std::int64_t>(count)).append(" came, room for ");
     subject.append(static_cast<std::int64_t>(into.size()));
-    return detail::fail(Step::receive_descriptor, Reason::bad_value, subject.view());
+    return fail(Step::receive_descriptor, Reason::bad_value, subject.view());
+}
+
+} // namespace detail
+
+/// Receives one message of send_descriptors() and returns how many descriptors came, at least 1
+/// and at most `into.size()`. They are the caller's, with close-on-exec, at the front of `into`;
+/// what it held is closed. Waits as read_some() does. recvmsg(2) MSG_CMSG_CLOEXEC.
+/// Errors, on each of which all that came is closed: end_of_file; bad_value if none came, or
+/// more than have room; EMFILE if the process has as many descriptors as it may; ENOTSOCK.
+[[nodiscard]] inline auto receive_descriptors(BorrowedFd socket, std::span<OwnedFd> into) noexcept
+    -> Result<std::size_t> {
+    detail::DescriptorMessage message;
+    std::size_t length = 0;
+    return detail::receive_message(socket, message, into, length);
 }
 
 /// Receives one descriptor, owned by the result: see receive_descriptors().
@@ -320,6 +355,32 @@ class DescriptorMessage {
         return Unexpected{count.error()};
     }
     return descriptor;
+}
+
+/// A descriptor that came with a text.
+struct ReceivedDescriptor {
+    OwnedFd descriptor;
+    std::string_view text; ///< a part of the buffer that it was read into
+};
+
+/// Receives one descriptor and the text that came with it, which is read into `buffer`: of a stream
+/// as much as is there, of a message all. Otherwise, and in its errors, as receive_descriptors();
+/// EMSGSIZE if a message does not fit.
+[[nodiscard]] inline auto receive_descriptor(BorrowedFd socket, std::span<char> buffer) noexcept
+    -> Result<ReceivedDescriptor> {
+    detail::DescriptorMessage message{buffer.data(), buffer.size()};
+    ReceivedDescriptor received;
+    std::size_t length = 0;
+    const auto count =
+        detail::receive_message(socket, message, std::span{&received.descriptor, 1}, length);
+    if (!count) {
+        return Unexpected{count.error()};
+    }
+    if ((message.header()->msg_flags & MSG_TRUNC) != 0) {
+        return detail::fail(Step::receive_descriptor, EMSGSIZE, "the text was cut (MSG_TRUNC)");
+    }
+    received.text = std::string_view{buffer.data(), length};
+    return received;
 }
 
 } // namespace nsjoin
