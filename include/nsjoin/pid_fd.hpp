@@ -208,9 +208,10 @@ class [[nodiscard]] PidFd {
                 return ExitStatus{info.exit_code};
             }
             // A child that nobody can wait for any more may not be taken apart yet: the status is
-            // there when it is.
+            // there when it is. Asked in that very moment, the kernel says ESRCH.
             const bool is_own = result == 0 && static_cast<pid_t>(info.ppid) == ::getpid();
-            if (!again || !is_own || !polled_within(Duration::seconds(1), 0)) {
+            const bool may_come = is_own || result == -ESRCH;
+            if (!again || !may_come || !polled_within(Duration::seconds(1), 0)) {
                 return error(Step::wait, Reason::already_reaped);
             }
         }
