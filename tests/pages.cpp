@@ -151,7 +151,8 @@ auto order_page() -> std::string {
 /// Of a child that a joiner makes, which is inside when all is joined, and of what is done in it.
 auto edges() -> std::string {
     const When now = nsjoin::circumstances(nsjoin::UserRights::granted);
-    std::string text = "digraph order {\n  rankdir=TB\n  nodesep=0.2\n  ranksep=0.3\n  node [shape=box, fontname=sans]\n";
+    std::string text = "digraph order {\n  rankdir=TB\n  nodesep=0.2\n  ranksep=0.3\n  node "
+                       "[shape=box, fontname=sans]\n";
     for (const nsjoin::Constraint& one : nsjoin::constraints) {
         if (nsjoin::holds(one.when, now)) {
             text += "  \"" + std::string{facts(one.before).name} + "\" -> \"" +
