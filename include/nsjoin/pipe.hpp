@@ -297,8 +297,8 @@ class DescriptorMessage {
     if (sent < 0) {
         return detail::fail(Step::send_descriptor, static_cast<int>(-sent));
     }
-    return write_all(socket,
-                     std::as_bytes(std::span{text}).subspan(static_cast<std::size_t>(sent)));
+    return write_all(socket, std::as_bytes(std::span<const char>{text.data(), text.size()})
+                                 .subspan(static_cast<std::size_t>(sent)));
 }
 
 namespace detail {
