@@ -9,11 +9,12 @@
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// A capability, by its number. capabilities(7).
 enum class Capability : std::uint8_t {
@@ -84,6 +85,43 @@ inline constexpr const char* capability_names =
         text += std::string_view{text}.size() + 1; // NOLINT(*-pointer-arithmetic)
     }
     return text;
+}
+
+namespace detail {
+
+/// Whether two names are the same but for the case of ASCII's letters.
+[[nodiscard]] constexpr auto same_name(std::string_view a, std::string_view b) noexcept -> bool {
+    constexpr auto small = [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    };
+    if (a.size() != b.size()) {
+        return false;
+    }
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (small(a[i]) != small(b[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace detail
+
+/// The capability that is called so, in any case, with or without "cap_": "CAP_SYS_ADMIN" as OCI
+/// has it, "sys_admin" as Docker does. Written into `capability`. Returns false, and leaves
+/// `capability` alone, for any other name.
+[[nodiscard]] constexpr auto capability_from_name(std::string_view name,
+                                                  Capability& capability) noexcept -> bool {
+    constexpr std::size_t prefix = 4;
+    for (std::uint8_t i = 0; i <= static_cast<std::uint8_t>(Capability::checkpoint_restore); ++i) {
+        const std::string_view known = name_of(Capability{i});
+        if (detail::same_name(name, known) ||
+            detail::same_name(name, detail::after(known, prefix))) {
+            capability = Capability{i};
+            return true;
+        }
+    }
+    return false;
 }
 
 /// A set of capabilities: a value, usable in constant expressions.

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <sys/resource.h>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// Which program to execute. There is none by default, so that a command without one does not
 /// compile. Borrows its text or descriptor.

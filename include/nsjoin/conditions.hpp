@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// What a joined user namespace does to the rights over the other namespaces of a plan.
 enum class UserRights : std::uint8_t {

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 

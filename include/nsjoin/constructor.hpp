@@ -25,7 +25,7 @@
 // a JVM, …) has made a second thread. Nothing here needs the C++ run-time library: the object file
 // of a program that embeds it links with a C linker.
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// How an embedding program takes part.
 struct ConstructorOptions {
@@ -270,9 +270,13 @@ class Constructor {
         return outcome(Step::write, written < 0 ? written : 0);
     }
 
-    static void await_go(BorrowedFd read_end) noexcept {
+    void await_go(BorrowedFd read_end) const noexcept {
         char word = 0;
-        if (call_again(SYS_read, read_end.get(), &word, sizeof word) != sizeof word) {
+        const long length = call_again(SYS_read, read_end.get(), &word, sizeof word);
+        if (length < 0) { // whether the joiner has told of it is not known any more
+            log_.fatal(stage_, fail(Step::read, static_cast<int>(-length)).error());
+        }
+        if (length != sizeof word) {
             exit_now(1);
         }
     }

@@ -6,7 +6,7 @@
 
 #include <sys/ioctl.h>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// Makes `terminal` the controlling terminal of the calling process, which must lead a session
 /// that has none, and its standard input, output and error. ioctl_tty(2) TIOCSCTTY, dup(2).

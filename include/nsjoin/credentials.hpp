@@ -19,7 +19,7 @@
 #include <sys/prctl.h>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// The ids of a process, as its user namespace numbers them. An id that is not named stays.
 struct Credentials {

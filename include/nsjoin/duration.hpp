@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <limits>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// A std::chrono::duration that counts in whole units, known by its shape: its header takes half as
 /// long to compile as all of nsjoin, and who has such a value has included it.

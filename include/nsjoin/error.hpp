@@ -10,7 +10,7 @@
 #include <string_view>
 #include <type_traits>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// Why something failed, where the errno alone does not say it.
 enum class Reason : std::uint8_t {
@@ -54,6 +54,8 @@ enum class Reason : std::uint8_t {
     no_way_back,          ///< a kind that the Home lacks, so that nobody could come back
     not_root_inside,      ///< no id map for id 0, which the plan needs
     bad_message,          ///< a bootstrap message or variable that breaks the dialect's rules
+    no_subordinate_ids,   ///< subuid(5) or subgid(5) has no range of the user's
+    inside_failed,        ///< a function of the plan's own: see Error::subject, and code if not 0
 };
 
 /// A short text inside an Error: never allocates, cuts what does not fit.
@@ -113,14 +115,26 @@ class Subject {
 struct [[nodiscard]] Error {
     Step step = Step::check_plan;
     Reason reason = Reason::system;
-    std::int32_t code = 0; ///< an errno; for process_died the wait status; else 0
-    Subject subject;       ///< what the step was done to ("pid 4711", "/run/netns/blue"), or empty
+    /// An errno; for process_died and helper_failed the wait status, or -1 if that is not known;
+    /// else 0.
+    std::int32_t code = 0;
+    Subject subject; ///< what the step was done to ("pid 4711", "/run/netns/blue"), or empty
 
     [[nodiscard]] friend constexpr auto operator==(const Error&, const Error&) noexcept
         -> bool = default;
 };
 
 static_assert(std::is_trivially_copyable_v<Error>);
+
+namespace detail {
+
+/// A message of another process has none beyond it.
+inline constexpr Reason last_reason = Reason::inside_failed;
+
+/// In the place of a wait status that nobody knows.
+inline constexpr int unknown_status = -1;
+
+} // namespace detail
 
 } // namespace nsjoin
 

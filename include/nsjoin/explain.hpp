@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// An error in words, on one line: what was being done to what, the errno by name, why, and what
 /// to do. "join mnt (pid 4711): EPERM: needs CAP_SYS_ADMIN …". No system call; allocates.
@@ -35,17 +35,16 @@ namespace nsjoin {
         }
         return text;
     }
-    if (error.reason == Reason::refused_by_policy) {
+    const bool has_code = error.reason == Reason::inside_failed && error.code != 0;
+    if (error.reason == Reason::refused_by_policy || has_code) {
         text.append(detail::errno_name(error.code)).append(": ");
     }
     text.append(detail::reason_text(error.reason));
     if (error.reason == Reason::process_died) {
-        const ExitStatus status{error.code};
-        text.append(status.exited() ? " (exit code " : " (signal ");
-        text.append(std::to_string(status.exited() ? status.exit_code() : status.signal()));
-        text.append(")");
-        if (error.step == Step::start_program) {
-            text.append(": it needs the constructor, of the dialect that it is started with");
+        text.append(detail::how_it_ended(error.code).view());
+        if (error.step == Step::start_program && ExitStatus{error.code}.exited()) {
+            text.append(": it needs the constructor, of the dialect that it is started with, or "
+                        "NSJOIN_LAUNCHER() to be a launcher");
         }
     }
     return text;
@@ -80,7 +79,7 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
     text.append(joining.empty() ? "nothing" : names_of(joining));
     const KindSet same = outline.joined - joining;
     if (!same.empty()) {
-        text.append(" (the caller is in the same ").append(names_of(same)).append(")");
+        text.append(" (the caller is already in: ").append(names_of(same)).append(")");
     }
     text.append("; create ");
     text.append(outline.created.empty() ? "nothing" : names_of(outline.created)).append("\n");
@@ -107,7 +106,8 @@ inline void explain_otherwise(std::string& text, const Draft& plan, const Outlin
                "memory itself; a Launcher starts programs without a copy\n";
     }
     return "in a copy of the caller's memory: a new time namespace, id maps, oom_score_adj, a "
-           "deadline or mount sources need a process with memory of its own\n";
+           "deadline, mount sources or a function of the plan's need a process with memory of its "
+           "own\n";
 }
 
 /// What is asked, and the schedule that follows, in words.

@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 class OwnedFd;
 

@@ -13,7 +13,7 @@
 #include <sys/types.h>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 

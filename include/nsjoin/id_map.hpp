@@ -11,7 +11,7 @@
 #include <initializer_list>
 #include <span>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// A line of uid_map or gid_map: ids `inside` to `inside + count - 1` of the user namespace stand
 /// for `outside` to `outside + count - 1` of its parent. See user_namespaces(7).

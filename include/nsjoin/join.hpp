@@ -10,7 +10,7 @@
 #include <concepts>
 #include <optional>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// On which side of join_and_clone() the code is: in the caller, with the child, or in the child.
 class [[nodiscard]] Side {
@@ -43,8 +43,7 @@ class [[nodiscard]] Side {
 
 namespace detail {
 
-[[nodiscard]] inline auto to_side(const Draft& plan, Perform perform) noexcept -> Result<Side> {
-    const Result<Outcome> result = run_plan(plan, perform);
+[[nodiscard]] inline auto to_side(const Result<Outcome>& result) noexcept -> Result<Side> {
     if (!result) {
         return Unexpected{result.error()};
     }
@@ -52,6 +51,10 @@ namespace detail {
         return Side{};
     }
     return Side{PidFd{OwnedFd{result->pidfd}, result->pid}};
+}
+
+[[nodiscard]] inline auto to_side(const Draft& plan, Perform perform) noexcept -> Result<Side> {
+    return to_side(run_plan(plan, perform));
 }
 
 } // namespace detail

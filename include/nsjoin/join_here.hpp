@@ -12,7 +12,7 @@
 #include <sys/prctl.h>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 
@@ -84,7 +84,11 @@ struct HomeFds {
 [[nodiscard]] inline auto take_directories(const HomeFds& home) noexcept -> long {
     long root = call(SYS_fchdir, home.root.get());
     root = root == 0 ? call(SYS_chroot, ".") : root;
-    const long working = call(SYS_fchdir, home.working_directory.get());
+    long working = call(SYS_fchdir, home.working_directory.get());
+    if (working != 0) { // once more: nothing else gives it back
+        const long again = call(SYS_fchdir, home.working_directory.get());
+        working = again == 0 ? working : again;
+    }
     return root != 0 ? root : working;
 }
 
@@ -255,6 +259,10 @@ template <Kind K, Kind... Ks>
     return detail::visit(home, space.fd(), K, facts(K).name);
 }
 
+/// Does not compile: nobody would come back.
+template <Kind K>
+void join_here(const NamespaceFd<K>&) = delete; // nsjoin: give the Home to go back to
+
 /// The same with a kind that is known only at run time. Errors: also no_way_back for a kind that
 /// `home` lacks.
 template <Kind... Ks>
@@ -296,7 +304,7 @@ namespace detail {
     struct stat own {};
 
     return lies_on(proc, proc_super_magic) &&
-           proc_calls_us(proc, static_cast<pid_t>(call(SYS_getpid))) &&
+           proc_calls_us(proc, static_cast<pid_t>(call(SYS_getpid))) == 1 &&
            ::fstatat(proc, path.c_str(), &its, 0) == 0 &&
            ::fstatat(proc, "thread-self/ns/user", &own, 0) == 0 && target.alive() &&
            its.st_ino == own.st_ino && its.st_dev == own.st_dev;

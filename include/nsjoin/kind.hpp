@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// A kind of Linux namespace. See namespaces(7).
 enum class Kind : std::uint8_t { user, mount, pid, net, ipc, uts, cgroup, time };

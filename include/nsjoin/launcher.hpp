@@ -15,7 +15,7 @@
 #include <string_view>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// How a launcher is started.
 struct LauncherOptions {
@@ -81,12 +81,22 @@ class [[nodiscard]] Launcher {
     /// the launcher ended meanwhile, the next call starts another; bad_value for more than 300
     /// descriptors.
     [[nodiscard]] auto exec(const Plan& plan, const Command& command) -> Result<PidFd> {
-        Result<void> done = detail::check_for_command(plan.parts(), command);
-        done = done ? detail::check_values(plan.parts()) : done;
+        Result<void> done = check(plan.parts());
+        done = done ? detail::check_command(command) : done;
         if (!done) {
             return Unexpected{done.error()};
         }
         return run(*state_, plan.parts(), command);
+    }
+
+    /// The same with a plan of the compiler's: one that a launcher can't perform does not compile.
+    template <unsigned Joined, unsigned Created, unsigned Said>
+    [[nodiscard]] auto exec(const JoinPlan<Joined, Created, Said>& plan, const Command& command)
+        -> Result<PidFd> {
+        static_assert((Said & (detail::said_inside | detail::said_last)) == 0,
+                      "nsjoin: a launcher has nothing of the caller's memory, where the plan's own "
+                      "function is: join_and_exec(), or join_and_clone()");
+        return exec(plan.build(), command);
     }
 
     class Prepared;
@@ -105,6 +115,15 @@ class [[nodiscard]] Launcher {
 
   private:
     using Connection = std::shared_ptr<detail::LauncherConnection>;
+
+    /// Whether a launcher can perform the plan.
+    [[nodiscard]] static auto check(const Draft& plan) -> Result<void> {
+        if (plan.inside.ok() || plan.last.ok()) {
+            return detail::refused("a function to call inside, which a launcher does not have");
+        }
+        const Result<void> done = detail::check_for_program(plan);
+        return done ? detail::check_values(plan) : done;
+    }
 
     struct State {
         State(LauncherOptions how, Connection to, OwnedFd file, pid_t pid)
@@ -210,19 +229,26 @@ class [[nodiscard]] Launcher {
         }
         done = send_descriptor(to.socket(), pair->second);
         if (!done) {
+            if (done.error().code == EPIPE || done.error().code == ECONNRESET) {
+                to.give_up(); // it has ended, or is about to
+            }
             return Unexpected{done.error()};
         }
         taken = true;
         pair->second.reset();
         done = detail::send_whole(pair->first, state, plan, command);
+        if (!done) { // who has the first part of it waits for the rest
+            (void)detail::call(SYS_shutdown, pair->first.get(), SHUT_WR);
+        }
         detail::LauncherTalk talk{std::move(pair->first), std::move(reserve), to, plan.deadline};
         auto child = talk.run();
         // A joiner that was killed with the request in its hands has done nothing: with the thread
         // that started the launcher ends who waits, and has not said yet that it works.
         taken = talk.taken() || !to.process().alive() || child ||
                 child.error().reason != Reason::process_died;
-        // Whoever closed the channel before all was sent may have said why.
-        const bool told = child || child.error().reason != Reason::process_died;
+        // Whoever closed the channel before all was sent may have said why, or has died.
+        const bool closed = done || done.error().code == EPIPE || done.error().code == ECONNRESET;
+        const bool told = child || (closed && child.error().reason != Reason::end_of_file);
         return done || told ? std::move(child) : Result<PidFd>{Unexpected{done.error()}};
     }
 
@@ -249,7 +275,7 @@ class [[nodiscard]] Launcher::Prepared {
         }
         const std::shared_ptr<State> state = state_.lock();
         if (state == nullptr) {
-            return detail::fail(Step::start_program, Reason::process_died, "the launcher");
+            return detail::launcher_died();
         }
         return run(*state, plan_, command);
     }
@@ -271,9 +297,7 @@ class [[nodiscard]] Launcher::Prepared {
 };
 
 inline auto Launcher::prepare(const Plan& plan) const -> Result<Prepared> {
-    Result<void> done = detail::check_for_program(plan.parts());
-    done = done ? detail::check_values(plan.parts()) : done;
-    if (!done) {
+    if (const Result<void> done = check(plan.parts()); !done) {
         return Unexpected{done.error()};
     }
     auto written = detail::written(plan.parts());

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// A namespace of kind K, held open. Owns a descriptor with close-on-exec. Move-only. Serves
 /// wherever a `const AnyNamespaceFd&` does.
@@ -38,6 +38,11 @@ class [[nodiscard]] NamespaceFd {
     }
 
     static auto open(std::nullptr_t) -> Result<NamespaceFd> = delete;
+
+    /// The namespace of that name: see AnyNamespaceFd::open. Errors: also wrong_kind.
+    [[nodiscard]] static auto open(const NamespaceHandle& handle) noexcept -> Result<NamespaceFd> {
+        return typed(AnyNamespaceFd::open(handle), {});
+    }
 
     /// Takes a descriptor from elsewhere, and closes it if it is no namespace of the kind: see
     /// AnyNamespaceFd::adopt. Errors: also wrong_kind.
@@ -86,6 +91,9 @@ class [[nodiscard]] NamespaceFd {
     /// Which namespace it is: see AnyNamespaceFd::id.
     [[nodiscard]] auto id() const noexcept -> Result<NamespaceId> { return any_.id(); }
 
+    /// Its name for open(): see AnyNamespaceFd::handle.
+    [[nodiscard]] auto handle() const noexcept -> Result<NamespaceHandle> { return any_.handle(); }
+
     /// The user namespace that owns this one: see AnyNamespaceFd::owner.
     [[nodiscard]] auto owner() const noexcept -> Result<NamespaceFd<Kind::user>> {
         return any_.owner();
@@ -101,6 +109,19 @@ class [[nodiscard]] NamespaceFd {
 
     requires(K == Kind::user) { return any_.owner_uid(); }
 
+    /// The number that a process has in this pid namespace, by that which it has in the caller's.
+    /// ioctl_nsfs(2) NS_GET_TGID_IN_PIDNS, Linux 6.11. Errors: ESRCH if there is no such process,
+    /// or it is not in there; ENOTTY before Linux 6.11.
+    [[nodiscard]] auto number_inside(pid_t pid) const noexcept -> Result<pid_t>
+
+    requires(K == Kind::pid) { return translated(detail::ns_get_tgid_in_pidns, pid); }
+
+    /// The number that a process has in the caller's pid namespace, by that which it has in this
+    /// one. ioctl_nsfs(2) NS_GET_TGID_FROM_PIDNS, Linux 6.11. Errors: as number_inside().
+    [[nodiscard]] auto number_outside(pid_t pid) const noexcept -> Result<pid_t>
+
+    requires(K == Kind::pid) { return translated(detail::ns_get_tgid_from_pidns, pid); }
+
     /// Keeps the namespace alive under a name: see AnyNamespaceFd::pin and unpin.
     [[nodiscard]] auto pin(const char* path) const noexcept -> Result<void> {
         return any_.pin(path);
@@ -108,6 +129,17 @@ class [[nodiscard]] NamespaceFd {
 
   private:
     friend class AnyNamespaceFd;
+
+    [[nodiscard]] auto translated(unsigned long request, pid_t pid) const noexcept
+        -> Result<pid_t> {
+        const long number = detail::call(SYS_ioctl, fd().get(), request, pid);
+        if (number < 0) {
+            Subject subject{"pid "};
+            subject.append(std::int64_t{pid});
+            return detail::fail(Step::read_namespace, static_cast<int>(-number), subject.view());
+        }
+        return static_cast<pid_t>(number);
+    }
 
     explicit NamespaceFd(AnyNamespaceFd any) noexcept : any_{std::move(any)} {}
 

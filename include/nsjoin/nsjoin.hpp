@@ -4,10 +4,12 @@
 
 // What a program that joins and creates by itself needs, in one include. Who embeds the constructor
 // includes constructor.hpp; who starts such a program, supervisor.hpp; who only reads or writes
-// bootstraps, bootstrap.hpp.
+// bootstraps, bootstrap.hpp; who looks at processes, ids and namespaces of others,
+// process_info.hpp, subordinate_ids.hpp, all_namespaces.hpp; who shows a terminal, relay.hpp.
 
 #include <nsjoin/command.hpp>
 #include <nsjoin/console.hpp>
+#include <nsjoin/create_namespaces.hpp>
 #include <nsjoin/credentials.hpp>
 #include <nsjoin/duration.hpp>
 #include <nsjoin/error.hpp>
@@ -18,6 +20,8 @@
 #include <nsjoin/join_here.hpp>
 #include <nsjoin/kind.hpp>
 #include <nsjoin/namespace_fd.hpp>
+#include <nsjoin/namespace_set.hpp>
+#include <nsjoin/open_side.hpp>
 #include <nsjoin/order.hpp>
 #include <nsjoin/pid_fd.hpp>
 #include <nsjoin/pipe.hpp>

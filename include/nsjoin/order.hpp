@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 

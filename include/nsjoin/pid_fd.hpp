@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// How a process ended.
 class ExitStatus {

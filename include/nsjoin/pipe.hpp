@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// A pipe: what is written into one end is read from the other. Owns both, with close-on-exec.
 struct Pipe {

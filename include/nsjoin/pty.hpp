@@ -16,7 +16,7 @@
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 

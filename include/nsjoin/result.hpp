@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// An Error on its way into a Result: what std::unexpected<Error> is to std::expected.
 class [[nodiscard]] Unexpected {
@@ -77,6 +77,10 @@ class [[nodiscard]] Result {
     /// An error.
     constexpr Result(const Unexpected& unexpected) noexcept
         : held_{detail::HoldsError{}, unexpected.error()} {}
+
+    /// Refused, as std::expected has it. Compilers show this line.
+    constexpr Result(const Error&) // nsjoin: return Unexpected{error}
+        requires(!std::is_constructible_v<T, const Error&>) = delete;
 
     /// From std::expected<T, Error>.
     template <detail::ExpectedOf<T> Expected>
@@ -280,6 +284,9 @@ class [[nodiscard]] Result<void> {
     /// It did not.
     constexpr Result(const Unexpected& unexpected) noexcept
         : error_{unexpected.error()}, holds_{false} {}
+
+    /// Refused, as std::expected has it. Compilers show this line.
+    constexpr Result(const Error&) = delete; // nsjoin: return Unexpected{error}
 
     /// From std::expected<void, Error>.
     template <detail::ExpectedOf<void> Expected>

@@ -4,11 +4,12 @@
 
 #include <nsjoin/detail/engine/execute.hpp>
 #include <nsjoin/explain.hpp>
+#include <nsjoin/join.hpp>
 #include <nsjoin/plan.hpp>
 
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// Joins, creates, and executes a program in all of it: to posix_spawn(3) what join_and_clone() is
 /// to fork(2). Returns the program's process, the caller's child, when it has been executed; or the
@@ -106,18 +107,24 @@ class [[nodiscard]] PreparedPlan {
         return detail::execute_run(run, command, targets_live);
     }
 
+    /// As join_and_clone() of the plan. Errors: also process_gone if a target has ended.
+    [[nodiscard]] auto clone() const noexcept -> Result<Side> {
+        detail::Run run{plan_.parts(), detail::outline_of(plan_.parts()),
+                        detail::perform<detail::anything()>};
+        run.facts = facts_;
+        run.opened = &opened_;
+        return detail::to_side(detail::run_asked(run, targets_live));
+    }
+
   private:
     explicit PreparedPlan(Plan plan) noexcept : plan_{std::move(plan)} {}
 
     /// Whether the first process would be the init of a pid namespace that the caller has made for
-    /// its children, and end it. The entry of one that nobody is in yet can't be followed.
+    /// its children, and end it.
     [[nodiscard]] static auto would_be_init(const Draft& plan) noexcept -> bool {
-        struct stat about {};
-
         const bool two =
             !plan.joined().empty() && (plan.joined() | plan.created).contains(Kind::pid);
-        return two && ::stat("/proc/thread-self/ns/pid_for_children", &about) != 0 &&
-               detail::has_pending_pid();
+        return two && detail::has_pending_pid() && !detail::children_have_init();
     }
 
     /// A namespace's descriptor outlives its target; a pidfd the kernel checks itself.

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// One kind of thing that the library does. The first part are the steps of a plan, which order.hpp
 /// puts in order; the rest are what a handle does on its own. An Error names the step that failed.
@@ -60,6 +60,7 @@ enum class Step : std::uint8_t {
     bring_up_loopback,
     open_mount_sources,
     take_mount_sources,
+    call_inside,
     own_descriptors,
     new_session,
     set_console,
@@ -81,6 +82,7 @@ enum class Step : std::uint8_t {
     set_capabilities,
     set_no_new_privileges,
     set_death_signal,
+    call_last,
     report,
     offer_errors,
     pass_descriptors,
@@ -107,6 +109,7 @@ enum class Step : std::uint8_t {
     terminal_mode,
     window_size,
     read_credentials,
+    read_subordinate_ids,
     read_bootstrap,
     seal_executable,
     start_program,

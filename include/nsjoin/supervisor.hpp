@@ -17,7 +17,7 @@
 // The other side of constructor.hpp: starts an embedding program with a plan, and reads what it
 // reports.
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// An embedding program inside of what the plan says.
 struct Embedded {
@@ -81,13 +81,18 @@ namespace detail {
     detail::LogReader log{std::move(program->log), options.log};
     detail::Conversation talk{options, program->joiner, program->pipe, log, *std::move(bytes)};
     const Result<pid_t> pid = talk.run();
+    if (!pid) { // the end of the stream ends a program that no signal may
+        (void)detail::call(SYS_shutdown, program->pipe.get(), SHUT_WR);
+        detail::end_own(program->joiner);
+        talk.hear_rest();
+    }
     OwnedFd told = talk.take_child();
     const bool proven = told.ok();
     auto child = detail::open_child(talk.reply_pid(), std::move(told), before);
     if (pid && child) {
         return Embedded{*std::move(child), std::move(program->pipe)};
     }
-    program->pipe.reset(); // the end of the stream ends a program that no signal may
+    program->pipe.reset();
     log.close();
     detail::end_own(program->joiner);
     if (proven && child) {

@@ -13,7 +13,7 @@
 
 // The dialects as tables: a decoder and an encoder read them, and no dialect has code of its own.
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// How a supervisor tells an embedding program what to do. A row of tables, not a program.
 enum class Dialect : std::uint8_t {

@@ -12,7 +12,7 @@
 #include <span>
 #include <string_view>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 

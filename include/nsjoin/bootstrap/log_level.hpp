@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// How important a log line is, with the numbers of logrus.
 enum class LogLevel : std::uint8_t { panic, fatal, error, warning, info, debug, trace };

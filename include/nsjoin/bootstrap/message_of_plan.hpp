@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What a plan becomes in a message: the texts, and the descriptors that they stand for. Another
 /// process opens them as /proc/PID/fd/N of this one, so that they are pinned and it inherits none.
@@ -60,7 +60,7 @@ class MessageOfPlan {
     /// What no dialect, or not this one, has words for.
     [[nodiscard]] static auto check(Dialect dialect, const Draft& plan) -> Result<void> {
         const Credentials root{.uid = 0, .gid = 0, .groups = {}};
-        const std::array<std::pair<bool, std::string_view>, 19> parts{{
+        const std::array<std::pair<bool, std::string_view>, 20> parts{{
             {plan.root.ok() || plan.root_path, "root directory"},
             {plan.working_directory.ok() || plan.working_directory_path, "working directory"},
             {plan.new_root.has_value(), "root mount"},
@@ -72,6 +72,7 @@ class MessageOfPlan {
             {plan.capabilities.has_value(), "capabilities"},
             {plan.filter.has_value(), "seccomp filter"},
             {plan.no_new_privileges, "no_new_privs"},
+            {plan.inside.ok() || plan.last.ok(), "function to call inside"},
             {plan.cgroup.ok(), "cgroup"},
             {!plan.name.empty(), "process name"},
             {plan.death_signal != 0, "death signal"},

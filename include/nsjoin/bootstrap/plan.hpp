@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// How an embedding program is started.
 struct SupervisorOptions {

@@ -5,7 +5,7 @@
 #include <nsjoin/conditions.hpp>
 #include <nsjoin/step.hpp>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// `before` comes before `after`, and why. `since` is the first kernel in which it matters.
 struct Constraint {

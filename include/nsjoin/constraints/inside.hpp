@@ -8,7 +8,7 @@
 
 // Why the steps by which a child furnishes its namespaces and itself come where they do.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr const char* why_its_own = "the caller's own stays as it is";
 inline constexpr const char* why_there_first = "it is done to the namespace that is there then";
@@ -18,6 +18,9 @@ inline constexpr const char* why_not_shown =
     "no mount of the child's shows outside of its namespace";
 inline constexpr const char* why_may_forbid = "the filter may forbid it";
 inline constexpr const char* why_all_done = "the child returns only when everything is done";
+
+inline constexpr const char* why_complete = "the plan's function finds the namespaces complete";
+inline constexpr const char* why_after_all = "the plan's last function finds all else done";
 
 inline constexpr std::array inside_constraints{
     Constraint{Step::make_joiner, Step::set_priority, why_not_the_caller},
@@ -121,6 +124,41 @@ inline constexpr std::array inside_constraints{
                why_all_done,
                {3, 8},
                When::for_program | When::filter_before_ids},
+    Constraint{Step::make_child, Step::call_inside, why_its_own},
+    Constraint{Step::enter_time, Step::call_inside, why_complete},
+    Constraint{Step::create_net, Step::call_inside, why_complete},
+    Constraint{Step::create_ipc, Step::call_inside, why_complete},
+    Constraint{Step::create_uts, Step::call_inside, why_complete},
+    Constraint{Step::create_cgroup, Step::call_inside, why_complete},
+    Constraint{Step::create_mount, Step::call_inside, why_complete},
+    Constraint{Step::set_propagation, Step::call_inside, why_complete},
+    Constraint{Step::set_host_name, Step::call_inside, why_complete},
+    Constraint{Step::set_domain_name, Step::call_inside, why_complete},
+    Constraint{Step::bring_up_loopback, Step::call_inside, why_complete},
+    Constraint{Step::take_mount_sources, Step::call_inside, why_complete},
+    Constraint{Step::call_inside, Step::pivot_root,
+               "what it mounts may come from the root that is left"},
+    Constraint{Step::call_inside, Step::set_root,
+               "what it mounts may come from the root that is left"},
+    Constraint{Step::call_inside, Step::limit_capabilities, why_privileged},
+    Constraint{Step::call_inside, Step::set_groups, why_privileged},
+    Constraint{Step::call_inside, Step::install_filter, why_may_forbid},
+    Constraint{Step::call_inside, Step::call_last, why_after_all},
+    Constraint{Step::set_working_directory, Step::call_last, why_after_all},
+    Constraint{Step::detach_old_root, Step::call_last, why_after_all},
+    Constraint{Step::mount_proc, Step::call_last, why_after_all},
+    Constraint{Step::set_console, Step::call_last, why_after_all},
+    Constraint{Step::set_name, Step::call_last, why_after_all},
+    Constraint{Step::set_umask, Step::call_last, why_after_all},
+    Constraint{Step::set_cpu_affinity, Step::call_last, why_after_all},
+    Constraint{Step::clear_inheritable, Step::call_last, why_after_all},
+    Constraint{Step::verify_ids, Step::call_last, why_after_all},
+    Constraint{Step::new_session_keyring, Step::call_last, why_after_all},
+    Constraint{Step::set_capabilities, Step::call_last, why_after_all},
+    Constraint{Step::set_no_new_privileges, Step::call_last, why_after_all},
+    Constraint{Step::set_death_signal, Step::call_last, why_after_all},
+    Constraint{Step::call_last, Step::install_filter, why_may_forbid, {3, 8}, When::filter_last},
+    Constraint{Step::call_last, Step::report, why_all_done},
 };
 
 } // namespace nsjoin::detail

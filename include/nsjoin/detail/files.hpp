@@ -15,7 +15,7 @@
 
 // What the handles need to know of files before they trust them.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr std::uint64_t devpts_super_magic = 0x1cd1;
 
@@ -65,6 +65,21 @@ class PathText {
     return lies_on(fd.get(), magic);
 }
 
+/// The same; what is wrong is `otherwise` only where the kernel says so.
+[[nodiscard]] inline auto check_file_system(Step step, BorrowedFd fd, std::uint64_t magic,
+                                            Reason otherwise, std::string_view subject) noexcept
+    -> Result<void> {
+    struct statfs facts {};
+
+    const long known = call_again(SYS_fstatfs, fd.get(), &facts);
+    if (known < 0 && known != -EBADF) { // what is not open is none either
+        return fail(step, static_cast<int>(-known), subject);
+    }
+    return known == 0 && static_cast<std::uint32_t>(facts.f_type) == magic
+               ? Result<void>{}
+               : fail(step, otherwise, subject);
+}
+
 /// Whether the directory has that entry, itself, wherever it points if it is a link.
 [[nodiscard]] inline auto has_entry(BorrowedFd directory, const char* name) noexcept -> bool {
     struct stat facts {};
@@ -82,10 +97,19 @@ class PathText {
 /// /proc with O_PATH, verified to be the kernel's. Errors: not_procfs, and those of open(2).
 [[nodiscard]] inline auto open_proc() noexcept -> Result<OwnedFd> {
     auto proc = open_owned(Step::open_proc, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY);
-    if (proc && !lies_on(*proc, proc_super_magic)) {
-        return fail(Step::open_proc, Reason::not_procfs, "/proc");
+    if (!proc) {
+        return proc;
     }
-    return proc;
+    const Result<void> is =
+        check_file_system(Step::open_proc, *proc, proc_super_magic, Reason::not_procfs, "/proc");
+    return is ? std::move(proc) : Unexpected{is.error()};
+}
+
+/// The error for a /proc of which proc_calls_us() says that.
+[[nodiscard]] inline auto foreign_proc(long ours) noexcept -> Unexpected {
+    return ours < 0
+               ? fail(Step::open_proc, static_cast<int>(-ours), "/proc/self")
+               : fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
 }
 
 /// Opens /proc and makes sure that it is the kernel's (CVE-2019-16884, -19921), and that of the
@@ -96,10 +120,8 @@ class PathText {
         proc.error().step = Step::open_proc;
         return proc;
     }
-    if (!proc_calls_us(proc->get(), pid)) {
-        return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
-    }
-    return proc;
+    const long ours = proc_calls_us(proc->get(), pid);
+    return ours == 1 ? std::move(proc) : Result<OwnedFd>{foreign_proc(ours)};
 }
 
 /// The way from /proc to a descriptor of the calling thread.

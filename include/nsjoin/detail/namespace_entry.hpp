@@ -17,7 +17,21 @@
 
 // How a namespace is found in /proc, and what the kernel says of a descriptor that may be one.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
+
+inline constexpr std::int32_t nsfs_handle = 241; ///< FILEID_NSFS
+inline constexpr int nsfs_root = -10003;         ///< FD_NSFS_ROOT
+
+/// struct file_handle with what nsfs puts into it.
+struct FileHandle {
+    std::uint32_t bytes = 16;
+    std::int32_t kind = nsfs_handle;
+    std::uint64_t id = 0;
+    std::uint32_t type = 0;
+    std::uint32_t inode = 0;
+};
+
+static_assert(sizeof(FileHandle) == 24);
 
 /// One of the entries in /proc/PID/ns, and the number of the pidfd's ioctl for the same.
 struct NamespaceEntry {
@@ -61,6 +75,23 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     return {};
 }
 
+/// Whether the process with that pid is one whose first thread has ended: /proc/PID/ns is empty
+/// then, as if the kernel had none of the kinds. It may have ended as a whole by then: see
+/// PidFd::alive.
+[[nodiscard]] inline auto first_thread_ended(BorrowedFd proc, int pid) noexcept -> bool {
+    const SmallPath path = SmallPath{""}.append(pid).append("/stat");
+    const auto file = open_owned(Step::open_namespace, proc.get(), path.c_str(), O_RDONLY);
+    if (!file) {
+        return false;
+    }
+    std::array<char, 512> buffer{};
+    const long length = call_again(SYS_read, file->get(), buffer.data(), buffer.size());
+    const std::string_view text{buffer.data(), static_cast<std::size_t>(length < 0 ? 0 : length)};
+    // The name before the state may have any characters, the numbers behind it have none of these.
+    const std::size_t at = text.rfind(") ");
+    return at != std::string_view::npos && first(after(text, at), 3) == ") Z";
+}
+
 /// Whether the running kernel has no such entry in any process's ns directory.
 [[nodiscard]] inline auto kernel_lacks(BorrowedFd proc, std::string_view name) noexcept -> bool {
     SmallPath entry{"thread-self/ns"};
@@ -93,8 +124,10 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
 /// Finds the kind of the namespace that the descriptor stands for, if it is one.
 [[nodiscard]] inline auto find_kind(BorrowedFd fd, std::string_view subject, Kind& kind) noexcept
     -> Result<void> {
-    if (!lies_on(fd, nsfs_magic)) {
-        return fail(Step::open_namespace, Reason::not_a_namespace, subject);
+    if (const Result<void> is = check_file_system(Step::open_namespace, fd, nsfs_magic,
+                                                  Reason::not_a_namespace, subject);
+        !is) {
+        return is;
     }
     const long flag = call(SYS_ioctl, fd.get(), ns_get_nstype);
     if (is_unknown_request(flag)) {
@@ -131,6 +164,35 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
         return fail(Step::pin_namespace, static_cast<int>(-result));
     }
     return {};
+}
+
+/// Mounts the namespace over the file `path`, which is made if there is none, and removed again if
+/// that fails.
+[[nodiscard]] inline auto pin_namespace(BorrowedFd space, const char* path) noexcept
+    -> Result<void> {
+    const long made =
+        call_again(SYS_openat, AT_FDCWD, path, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
+    if (made < 0 && made != -EEXIST) {
+        return fail(Step::pin_namespace, static_cast<int>(-made), path);
+    }
+    auto file = made >= 0 ? Result<OwnedFd>{OwnedFd{static_cast<int>(made)}}
+                          : open_owned(Step::pin_namespace, AT_FDCWD, path, O_PATH);
+    if (!file) {
+        return Unexpected{file.error()};
+    }
+    if (lies_on(*file, nsfs_magic)) {
+        return fail(Step::pin_namespace, EEXIST, path);
+    }
+    auto result = bind_namespace(space, *file);
+    if (!result) {
+        if (made >= 0) {
+            (void)call(SYS_unlinkat, AT_FDCWD, path, 0);
+        }
+        if (result.error().step == Step::pin_namespace) {
+            result.error().subject = Subject{path};
+        }
+    }
+    return result;
 }
 
 } // namespace nsjoin::detail

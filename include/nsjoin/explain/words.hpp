@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 [[nodiscard]] inline auto names_of(KindSet kinds, std::string_view separator = ", ")
     -> std::string {
@@ -69,12 +69,7 @@ class Words {
         const Process made = task.step == Step::make_joiner ? Process::joiner : Process::child;
         const ProcessFacts& process = schedule_.process(made);
         const bool vm = process.memory == Memory::callers || process.memory == Memory::joiners;
-        bool in_cgroup = false;
-        for (const Task& other : schedule_.tasks()) {
-            in_cgroup =
-                in_cgroup || (other.step == Step::enter_cgroup && other.call == Call::with_clone &&
-                              process.maker == Process::caller);
-        }
+        const bool in_cgroup = process.maker == Process::caller && schedule_.born_in_cgroup();
         std::string flags;
         const auto add = [&flags](bool has, std::string_view flag) {
             flags.append(has && !flags.empty() ? " | " : "").append(has ? flag : "");

@@ -19,7 +19,7 @@
 
 // To be included by <nsjoin/namespace_fd.hpp>, which defines what here has a kind in its type.
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// Which namespace it is: as long as it lives, no other one has the same two numbers. The inode is
 /// the number in `net:[4026531840]`. Comparable. See namespaces(7).
@@ -28,6 +28,17 @@ struct NamespaceId {
     ino_t inode = 0;
 
     [[nodiscard]] friend constexpr auto operator==(NamespaceId, NamespaceId) noexcept
+        -> bool = default;
+};
+
+/// The name of a namespace that no other one gets before the next boot. By it, it is found again
+/// without /proc, by who is in it or has rights over it. Comparable. Linux 6.18.
+struct NamespaceHandle {
+    std::uint64_t id = 0;    ///< ioctl_nsfs(2) NS_GET_ID
+    std::uint32_t type = 0;  ///< the kind's CLONE_NEW* flag
+    std::uint32_t inode = 0; ///< the number in `net:[4026531840]`
+
+    [[nodiscard]] friend constexpr auto operator==(NamespaceHandle, NamespaceHandle) noexcept
         -> bool = default;
 };
 
@@ -71,8 +82,10 @@ class [[nodiscard]] AnyNamespaceFd {
         if (!found) {
             return Unexpected{found.error()};
         }
-        if (!detail::lies_on(*found, detail::nsfs_magic)) {
-            return detail::fail(Step::open_namespace, Reason::not_a_namespace, path);
+        if (const auto is = detail::check_file_system(
+                Step::open_namespace, *found, detail::nsfs_magic, Reason::not_a_namespace, path);
+            !is) {
+            return Unexpected{is.error()};
         }
         auto fd = detail::reopen(Step::open_namespace, *found, O_RDONLY, path);
         if (!fd) {
@@ -82,6 +95,21 @@ class [[nodiscard]] AnyNamespaceFd {
     }
 
     static auto open(std::nullptr_t) -> Result<AnyNamespaceFd> = delete;
+
+    /// The namespace of that name. open_by_handle_at(2) FD_NSFS_ROOT, Linux 6.18. Errors: ESTALE if
+    /// it is gone, or the caller may not see it; EBADF before Linux 6.18.
+    [[nodiscard]] static auto open(const NamespaceHandle& handle) noexcept
+        -> Result<AnyNamespaceFd> {
+        detail::FileHandle file{.id = handle.id, .type = handle.type, .inode = handle.inode};
+        Subject subject{"namespace id "};
+        subject.append(static_cast<std::int64_t>(handle.id));
+        const long fd = detail::call_again(SYS_open_by_handle_at, detail::nsfs_root, &file,
+                                           O_RDONLY | O_CLOEXEC);
+        if (fd < 0) {
+            return detail::fail(Step::open_namespace, static_cast<int>(-fd), subject.view());
+        }
+        return verified(OwnedFd{static_cast<int>(fd)}, subject.view());
+    }
 
     /// Takes a descriptor from elsewhere, and closes it if it is no namespace. Its close-on-exec
     /// flag stays as it is. Errors: not_a_namespace, no_such_kind; EBADF for one with O_PATH.
@@ -141,6 +169,19 @@ class [[nodiscard]] AnyNamespaceFd {
         return NamespaceId{facts.st_dev, facts.st_ino};
     }
 
+    /// Its name for open(). name_to_handle_at(2), Linux 6.18. Error: EOPNOTSUPP before.
+    [[nodiscard]] auto handle() const noexcept -> Result<NamespaceHandle> {
+        constexpr unsigned empty_path = 0x1000; // AT_EMPTY_PATH
+        detail::FileHandle file;
+        int mount = 0;
+        const long result =
+            detail::call(SYS_name_to_handle_at, fd_.get(), "", &file, &mount, empty_path);
+        if (result < 0 || file.kind != detail::nsfs_handle) {
+            return error(Step::read_namespace, result < 0 ? static_cast<int>(-result) : EOPNOTSUPP);
+        }
+        return NamespaceHandle{file.id, file.type, file.inode};
+    }
+
     /// The user namespace that owns this one, whose capabilities count here; for a user namespace
     /// its parent. ioctl_nsfs(2) NS_GET_USERNS, Linux 4.9. Errors: EPERM if that is neither the
     /// caller's user namespace nor a descendant of it; ENOTTY before Linux 4.9.
@@ -172,29 +213,7 @@ class [[nodiscard]] AnyNamespaceFd {
     /// than the caller's; ENOTDIR if `path` is a directory; those of open(2); not_procfs. They name
     /// the path.
     [[nodiscard]] auto pin(const char* path) const noexcept -> Result<void> {
-        const long made = detail::call_again(SYS_openat, AT_FDCWD, path,
-                                             O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
-        if (made < 0 && made != -EEXIST) {
-            return detail::fail(Step::pin_namespace, static_cast<int>(-made), path);
-        }
-        auto file = made >= 0 ? Result<OwnedFd>{OwnedFd{static_cast<int>(made)}}
-                              : detail::open_owned(Step::pin_namespace, AT_FDCWD, path, O_PATH);
-        if (!file) {
-            return Unexpected{file.error()};
-        }
-        if (detail::lies_on(*file, detail::nsfs_magic)) {
-            return detail::fail(Step::pin_namespace, EEXIST, path);
-        }
-        auto result = detail::bind_namespace(fd_, *file);
-        if (!result) {
-            if (made >= 0) {
-                (void)detail::call(SYS_unlinkat, AT_FDCWD, path, 0);
-            }
-            if (result.error().step == Step::pin_namespace) {
-                result.error().subject = Subject{path};
-            }
-        }
-        return result;
+        return detail::pin_namespace(fd_, path);
     }
 
     /// Undoes pin(): unmounts the namespace from `path`, and removes the file. The namespace lives
@@ -208,8 +227,10 @@ class [[nodiscard]] AnyNamespaceFd {
         if (!found) {
             return Unexpected{found.error()};
         }
-        if (!detail::lies_on(*found, detail::nsfs_magic)) {
-            return detail::fail(Step::unpin_namespace, Reason::not_a_namespace, path);
+        if (const auto is = detail::check_file_system(
+                Step::unpin_namespace, *found, detail::nsfs_magic, Reason::not_a_namespace, path);
+            !is) {
+            return is;
         }
         long result = detail::call(SYS_umount2, path, MNT_DETACH | UMOUNT_NOFOLLOW);
         if (result == 0) {
@@ -261,6 +282,10 @@ class [[nodiscard]] AnyNamespaceFd {
         auto path = detail::SmallPath{""}.append(pid).append("/ns/").append(entry.name);
         auto space = open_proc_entry(*proc, path.c_str(), entry,
                                      detail::namespace_subject(entry.name, target.pid()));
+        if (!space && space.error().code == ENOENT && detail::first_thread_ended(*proc, pid)) {
+            space = detail::fail(Step::open_namespace, Reason::first_thread_ended,
+                                 space.error().subject.view());
+        }
         // Only a process that lives now had its pid, and its alone, while the name was looked up.
         if (!target.alive()) {
             return detail::fail(Step::open_namespace, Reason::process_gone,

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 namespace detail {
 
@@ -183,10 +183,25 @@ namespace detail {
     return inside ? check_process(draft) : inside;
 }
 
+/// What is borrowed has to be open: a child without its root or its limits would be the other case.
+[[nodiscard]] inline auto check_borrowed(const Draft& draft) noexcept -> Result<void> {
+    bool open = !draft.not_open;
+    bool before = draft.cgroup.ok();
+    for (const BorrowedFd more : draft.more_cgroups) {
+        open = open && (before || !more.ok());
+        before = more.ok();
+    }
+    return open ? Result<void>{}
+                : refused("a root, directory, console or cgroup that is no open descriptor");
+}
+
 /// The other values.
 [[nodiscard]] inline auto check_most_values(const Draft& draft) noexcept -> Result<void> {
     if (draft.oom_score_adj && (*draft.oom_score_adj < -1000 || *draft.oom_score_adj > 1000)) {
         return out_of_range("oom_score_adj is -1000 to 1000, not ", *draft.oom_score_adj);
+    }
+    if (draft.too_many_cgroups) {
+        return refused("a plan has 16 cgroups at most, one of each hierarchy");
     }
     if (draft.death_signal < 0 || draft.death_signal > 64) {
         return out_of_range("a signal is 1 to 64, not ", draft.death_signal);
@@ -208,8 +223,9 @@ namespace detail {
 }
 
 [[nodiscard]] inline auto check_values(const Draft& draft) noexcept -> Result<void> {
-    Result<void> most = check_most_values(draft);
-    return most ? check_furniture(draft) : most;
+    Result<void> done = check_borrowed(draft);
+    done = done ? check_most_values(draft) : done;
+    return done ? check_furniture(draft) : done;
 }
 
 struct PlanAccess;

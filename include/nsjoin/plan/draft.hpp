@@ -6,8 +6,9 @@
 #include <nsjoin/credentials.hpp>
 #include <nsjoin/duration.hpp>
 #include <nsjoin/id_map.hpp>
-#include <nsjoin/namespace_fd.hpp>
+#include <nsjoin/namespace_set.hpp>
 #include <nsjoin/pid_fd.hpp>
+#include <nsjoin/plan/inside.hpp>
 #include <nsjoin/plan/values.hpp>
 
 #include <array>
@@ -16,7 +17,7 @@
 #include <span>
 #include <string_view>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// Offsets of a new time namespace's clocks against those of the initial one; see
 /// time_namespaces(7). Linux 5.6. The kernel refuses (ERANGE) one that makes a clock negative or
@@ -96,6 +97,9 @@ struct MountSources {
     }
 };
 
+/// How many cgroups a plan has at most: there are fewer hierarchies than that.
+inline constexpr std::size_t most_cgroups = 16;
+
 /// A plan that is not checked yet: what command-line flags or a message say, as it comes. Borrows
 /// its descriptors. Plan::from checks it.
 struct Draft {
@@ -132,8 +136,12 @@ struct Draft {
     std::optional<std::string_view> proc{};      ///< where a new /proc is mounted
     BorrowedFd working_directory{};              ///< a directory, inside the root
     std::optional<std::string_view>
-        working_directory_path{};               ///< the same by a path, which is looked up inside
-    BorrowedFd cgroup{};                        ///< a directory of a cgroup v1 or v2 file system
+        working_directory_path{}; ///< the same by a path, which is looked up inside
+    BorrowedFd cgroup{};          ///< a directory of a cgroup v1 or v2 file system
+    /// Those of other hierarchies, without a gap; enter() fills them in.
+    std::array<BorrowedFd, most_cgroups - 1> more_cgroups{};
+    bool too_many_cgroups = false; ///< enter() found no room
+    bool not_open = false;         ///< something that was to be borrowed was no open descriptor
     std::optional<int> oom_score_adj{};         ///< -1000 to 1000; proc_pid_oom_score_adj(5)
     ProcessName name{};                         ///< empty: as it is
     HostName host_name{};                       ///< of the UTS namespace; empty: as it is
@@ -146,11 +154,30 @@ struct Draft {
     std::optional<SeccompFilter> filter{};      ///< seccomp(2)
     bool no_new_privileges = false;             ///< PR_SET_NO_NEW_PRIVS(2const)
     int death_signal = 0;                       ///< PR_SET_PDEATHSIG(2const), or 0
+    InsideFunction inside{}; ///< called at Moment::namespaces_ready; see JoinPlan::inside()
+    InsideFunction last{};   ///< called at Moment::last
     ChildOf child_of = ChildOf::caller;
     /// See JoinPlan::lend_memory_to_target().
     bool lends_memory = false;
     /// How long the steps may take at most; zero: as long as they do.
     Duration deadline{};
+
+    /// The child's cgroup, once for each hierarchy. Borrowed.
+    auto enter(BorrowedFd directory) noexcept -> Draft& {
+        not_open = not_open || !directory.ok();
+        if (!cgroup.ok()) {
+            cgroup = directory;
+            return *this;
+        }
+        for (BorrowedFd& place : more_cgroups) {
+            if (!place.ok()) {
+                place = directory;
+                return *this;
+            }
+        }
+        too_many_cgroups = true;
+        return *this;
+    }
 
     /// Joins the namespace.
     auto join(const AnyNamespaceFd& space) -> Draft& {
@@ -158,6 +185,16 @@ struct Draft {
     }
 
     void join(const AnyNamespaceFd&&) = delete; // nsjoin: keep it in a variable
+
+    /// Joins all of the set.
+    auto join(const AnyNamespaceSet& spaces) -> Draft& {
+        for (const Kind kind : spaces.kinds()) {
+            join_from(kind, {JoinSource::From::namespace_fd, spaces.fd(kind), 0});
+        }
+        return *this;
+    }
+
+    void join(const AnyNamespaceSet&&) = delete; // nsjoin: keep it in a variable
 
     /// Joins those namespaces of the target that differ from the caller's.
     auto join(const PidFd& target, KindSet wanted) -> Draft& {
@@ -168,6 +205,18 @@ struct Draft {
     }
 
     void join(const PidFd&&, KindSet) = delete; // nsjoin: keep it in a variable
+
+    /// The child calls the function at that moment: see JoinPlan::inside(). Borrowed.
+    template <detail::CalledInside F>
+    auto call(Moment moment, F& function) -> Draft& {
+        (moment == Moment::last ? last : inside) = InsideFunction{function};
+        return *this;
+    }
+
+    template <detail::CalledInside F>
+
+    requires(!std::is_lvalue_reference_v<F>) void call(Moment, F&&) =
+        delete; // nsjoin: keep it in a variable
 
     /// The kinds that are joined.
     [[nodiscard]] auto joined() const noexcept -> KindSet {

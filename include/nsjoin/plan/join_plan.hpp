@@ -8,7 +8,7 @@
 #include <concepts>
 #include <utility>
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// Builds a plan whose kinds are known when the program is compiled, so that the rules about them
 /// are the compiler's to check: what breaks one does not compile, and the message says why. Each
@@ -28,6 +28,9 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
   public:
     using detail::Refusals::cgroup;
     using detail::Refusals::console;
+    using detail::Refusals::create;
+    using detail::Refusals::inside;
+    using detail::Refusals::join;
     using detail::Refusals::mount_proc;
     using detail::Refusals::pivot_root;
     using detail::Refusals::root;
@@ -45,33 +48,6 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
     template <Kind K>
     void join(const NamespaceFd<K>&&) const = delete; // nsjoin: keep it in a variable
 
-    /// Does not compile: the namespace or target is not there if the Result is an error.
-    template <typename T, typename... Rest>
-    void join(const Result<T>& result, const Rest&... rest) const {
-        static_assert(std::same_as<T, void>,
-                      "nsjoin: this is a Result: look whether it is an error, then give *result");
-        (void)result, ((void)rest, ...);
-    }
-
-    /// Does not compile: a pid can be another process's by now.
-    template <std::integral Pid, typename... Rest>
-    void join(Pid pid, const Rest&... rest) const {
-        static_assert(std::same_as<Pid, void>,
-                      "nsjoin: a plan joins a process that is pinned: PidFd::open(pid) first");
-        (void)pid, ((void)rest, ...);
-    }
-
-    /// Does not compile: the type of a KindSet does not say the kinds.
-    template <typename Set>
-
-    requires(std::convertible_to<Set, KindSet> &&
-             !requires { Set::set; }) void join(const PidFd& target, Set set) const {
-        static_assert(std::same_as<Set, void>,
-                      "nsjoin: name the kinds in the type: kinds<Kind::net, Kind::mount>; or use a "
-                      "Draft");
-        (void)target, (void)set;
-    }
-
     /// As join(space), saying the kind: a descriptor of another kind does not compile.
     template <Kind Wanted, Kind Given>
 
@@ -79,16 +55,6 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
         static_assert(Wanted == Given,
                       "nsjoin: this namespace descriptor is of another kind than the one named");
         return join(space);
-    }
-
-    /// Does not compile: the type of an AnyNamespaceFd does not say its kind.
-    template <typename Any>
-
-    requires(std::same_as<Any, AnyNamespaceFd>) void join(const Any& space) const {
-        static_assert(!std::same_as<Any, AnyNamespaceFd>,
-                      "nsjoin: the kind of this namespace descriptor is known only at run time: "
-                      "use a NamespaceFd of a kind, or a Draft");
-        (void)space;
     }
 
     /// Joins those namespaces of the target, of the kinds named, that differ from the caller's: by
@@ -100,6 +66,15 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
 
     template <Kind... Ks>
     void join(const PidFd&&, Kinds<Ks...>) const = delete; // nsjoin: keep the PidFd in a variable
+
+    /// Joins all namespaces of the set. It is borrowed: keep it.
+    template <Kind... Ks>
+    [[nodiscard]] auto join(const NamespaceSet<Ks...>& spaces) const {
+        return join_checked<Kinds<Ks...>>([&spaces](Draft& draft) { draft.join(spaces); });
+    }
+
+    template <Kind... Ks>
+    void join(const NamespaceSet<Ks...>&&) const = delete; // nsjoin: keep the set in a variable
 
     /// Creates namespaces of those kinds, inside the created or joined user namespace if there is
     /// one. A user namespace stays unmapped if map_ids() does not follow.
@@ -180,7 +155,7 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
     [[nodiscard]] auto console(BorrowedFd terminal) const {
         return say<detail::said_console>([terminal](Draft& draft) {
             draft.new_session = true;
-            draft.console = terminal;
+            draft.console = borrowed(draft, terminal);
         });
     }
 
@@ -188,7 +163,8 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
     /// not follow. Borrowed: keep it open until the call has returned in the caller. chroot(2).
     /// Errors: ENOTDIR; EPERM without CAP_SYS_CHROOT.
     [[nodiscard]] auto root(BorrowedFd directory) const {
-        return say<detail::said_root>([directory](Draft& draft) { draft.root = directory; });
+        return say<detail::said_root>(
+            [directory](Draft& draft) { draft.root = borrowed(draft, directory); });
     }
 
     /// The same by a path, which is borrowed, and looked up in the child's mount namespace. Errors
@@ -218,7 +194,7 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
     /// outside_root if it is not inside its root (CVE-2024-21626).
     [[nodiscard]] auto working_directory(BorrowedFd directory) const {
         return say<detail::said_directory>(
-            [directory](Draft& draft) { draft.working_directory = directory; });
+            [directory](Draft& draft) { draft.working_directory = borrowed(draft, directory); });
     }
 
     /// The same by a path, which is borrowed, and looked up in the child's root; from the directory
@@ -281,16 +257,31 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
             [code](Draft& draft) { draft.filter = SeccompFilter{code}; });
     }
 
+    /// A function of the caller's that the child calls: a callable without arguments that throws
+    /// nothing and returns Result<void>; borrowed, so keep it in a variable. Its error (see
+    /// failed_inside()) is that of the call, and nothing is left. It runs in a process with memory
+    /// of its own, a copy of the caller's, with all signals blocked, and as signal-safety(7) has it
+    /// where the caller has several threads. What it opens is the child's. Once for each moment.
+    template <Moment At, detail::CalledInside F>
+    [[nodiscard]] auto inside(F& function) const {
+        constexpr bool ready = At == Moment::namespaces_ready;
+        return say < ready
+                   ? detail::said_inside
+                   : detail::said_last > ([&function](Draft& draft) { draft.call(At, function); });
+    }
+
     /// Nothing that the child executes gives it rights that it lacks. PR_SET_NO_NEW_PRIVS(2const).
     [[nodiscard]] auto no_new_privileges() const {
         return say<detail::said_no_new_privileges>(
             [](Draft& draft) { draft.no_new_privileges = true; });
     }
 
-    /// The child's cgroup: a directory of a v2 hierarchy (CLONE_INTO_CGROUP, Linux 5.7, or
-    /// cgroup.procs) or of a v1 hierarchy. cgroups(7).
+    /// The child's cgroup, once for each hierarchy, 16 at most: a directory of a v2 hierarchy,
+    /// which is best named first (CLONE_INTO_CGROUP, Linux 5.7, or cgroup.procs), or of a v1
+    /// hierarchy. All are entered before a cgroup namespace is created. cgroups(7).
     [[nodiscard]] auto cgroup(BorrowedFd directory) const {
-        return say<detail::said_cgroup>([directory](Draft& draft) { draft.cgroup = directory; });
+        return next<Joined, Created, Said | detail::said_cgroup>(
+            [directory](Draft& draft) { draft.enter(directory); });
     }
 
     /// The child's oom_score_adj, -1000 to 1000. proc_pid_oom_score_adj(5).
@@ -352,6 +343,12 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
 
     // NOLINTNEXTLINE(modernize-pass-by-value): a draft is moved by copying most of it
     explicit JoinPlan(const Draft& draft) noexcept : draft_{draft} {}
+
+    /// What is to be borrowed: one that is not open would be as if it had not been said.
+    [[nodiscard]] static auto borrowed(Draft& draft, BorrowedFd fd) -> BorrowedFd {
+        draft.not_open = draft.not_open || !fd.ok();
+        return fd;
+    }
 
     template <Kind K>
     static void needs_new() {

@@ -2,13 +2,14 @@
 #ifndef NSJOIN_PLAN_POSSIBLE_HPP
 #define NSJOIN_PLAN_POSSIBLE_HPP
 
+#include <nsjoin/detail/kernel/clone.hpp>
 #include <nsjoin/plan/checked.hpp>
 #include <nsjoin/step.hpp>
 
 #include <cstddef>
 #include <utility>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What a JoinPlan remembers in its type, beside the kinds: one bit a thing that was said.
 enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
@@ -38,6 +39,8 @@ enum Said : unsigned { // NOLINT(*-use-enum-class): bits of a template parameter
     said_capabilities = 1U << 23U,
     said_no_new_privileges = 1U << 24U,
     said_filter = 1U << 25U,
+    said_inside = 1U << 26U,
+    said_last = 1U << 27U,
 };
 
 /// What the plans can have that a function is compiled for, so that it leaves out the rest. Its
@@ -47,9 +50,9 @@ struct Possible {
     bool ids = true; ///< the plan says which ids the child takes
 };
 
-/// What the plans of a JoinPlan's type can have.
-[[nodiscard]] constexpr auto possible(KindSet joined, KindSet created, unsigned said) noexcept
-    -> Possible {
+/// What the plans of a JoinPlan's type can have. `vfork`: a process can run on the caller's memory.
+[[nodiscard]] constexpr auto possible(KindSet joined, KindSet created, unsigned said,
+                                      bool vfork = has_vfork) noexcept -> Possible {
     const auto says = [said](unsigned what) {
         return (said & what) != 0;
     };
@@ -75,7 +78,7 @@ struct Possible {
     // For these the joiner has memory of its own.
     const bool seen = says(said_apart) || !created.empty(); // may be, by the user namespace's
     const bool exposed = says(said_cgroup) || (joined.contains(Kind::user) && seen);
-    add(own_files || joined.contains(Kind::time) || says(said_deadline) || exposed,
+    add(own_files || joined.contains(Kind::time) || says(said_deadline) || exposed || !vfork,
         Step::await_maps | Step::pin_caller);
     add(says(said_maps), Step::write_uid_map | Step::write_setgroups | Step::write_gid_map);
     add(time, Step::open_time_offsets | Step::write_time_offsets | Step::enter_time);
@@ -95,6 +98,8 @@ struct Possible {
     add(says(said_cpus), Step::set_cpu_affinity);
     add(says(said_priority), Step::set_priority);
     add(says(said_filter), Step::install_filter);
+    add(says(said_inside), Step::call_inside);
+    add(says(said_last), Step::call_last);
     add(says(said_capabilities), Step::limit_capabilities | Step::set_capabilities);
     return {steps, says(said_ids)};
 }

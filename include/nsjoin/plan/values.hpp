@@ -12,7 +12,7 @@
 
 // Values that a plan has copies of, so that nobody has to keep them.
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 /// A name of at most `Most` bytes, without NUL.
 template <std::size_t Most>

@@ -11,7 +11,7 @@
 // What the caller asks the kernel about a plan before there is another process, and what it learns
 // from an attempt that failed.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Whether the caller has put its children into another pid namespace than its own: a joiner, which
 /// ends soon, would be the first one there, and its end that of the namespace. pid_namespaces(7).
@@ -20,10 +20,18 @@ namespace nsjoin::detail {
 
     struct stat of_children {};
 
-    // The entry of a namespace that nobody is in yet can't be followed.
+    // The entry of a namespace that nobody is in yet can't be followed, but for newer kernels'.
     return stat_own(Kind::pid, "pid", own) &&
            !(stat_own(Kind::pid, "pid_for_children", of_children) &&
              own.st_ino == of_children.st_ino);
+}
+
+/// Whether somebody is in the pid namespace of the caller's children. Where nobody ever was, older
+/// kernels do not let its entry be followed; newer ones do, and say which process is the first.
+[[nodiscard]] inline auto children_have_init() noexcept -> bool {
+    const OwnedFd space{
+        static_cast<int>(open_at(AT_FDCWD, "/proc/thread-self/ns/pid_for_children", O_RDONLY))};
+    return space.ok() && call(SYS_ioctl, space.get(), ns_get_pid_from_pidns, 1) != -ESRCH;
 }
 
 /// Whether setgroups has to be denied: asked for, or because the kernel takes a single gid from a

@@ -9,7 +9,7 @@
 
 // What the caller does, a function a step, beside making processes.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 [[nodiscard]] inline auto check_console(BorrowedFd console) noexcept -> Result<void> {
     std::array<std::uint32_t, 16> settings{}; // struct termios of the kernel: at most 44 bytes
@@ -30,10 +30,11 @@ namespace nsjoin::detail {
         return {};
     }
     Result<OwnedFd> proc = open_proc();
-    if (proc && !proc_calls_us(proc->get(), ::getpid())) {
+    const long ours = proc ? proc_calls_us(proc->get(), ::getpid()) : 1;
+    if (ours != 1) {
         run.numbers_differ = true;
         if (!run.plan.mount_sources.list.empty() || !has_entry(*proc, "self/stat")) {
-            return fail(Step::open_proc, Reason::not_procfs, "/proc is of another pid namespace");
+            return foreign_proc(ours);
         }
     }
     if (!proc) {
@@ -55,27 +56,66 @@ namespace nsjoin::detail {
     return length > 0 && state.front() == 'F'; // FROZEN or FREEZING, not THAWED
 }
 
-/// cgroup.procs of the plan's cgroup, for hierarchies and kernels that clone3 can't place into.
-/// Errors: not_a_cgroup; frozen; those of fstatfs(2) and open(2).
-[[nodiscard]] inline auto open_cgroup(Attempt& attempt) noexcept -> Result<void> {
+/// cgroup.procs of a cgroup, for hierarchies and kernels that clone3 can't place into. Errors:
+/// not_a_cgroup; frozen; those of fstatfs(2) and open(2).
+[[nodiscard]] inline auto open_procs(BorrowedFd cgroup) noexcept -> Result<OwnedFd> {
     struct statfs about {};
 
-    if (::fstatfs(attempt.run.plan.cgroup.get(), &about) != 0) {
+    if (::fstatfs(cgroup.get(), &about) != 0) {
         return fail(Step::open_cgroup, errno);
     }
     const auto magic = static_cast<std::uint64_t>(about.f_type);
     if (magic != cgroup_super_magic && magic != cgroup2_super_magic) {
         return fail(Step::open_cgroup, Reason::not_a_cgroup);
     }
-    if (magic == cgroup_super_magic && is_frozen(attempt.run.plan.cgroup)) {
+    if (magic == cgroup_super_magic && is_frozen(cgroup)) {
         return fail(Step::open_cgroup, Reason::frozen);
     }
-    Result<OwnedFd> procs =
-        open_owned(Step::open_cgroup, attempt.run.plan.cgroup.get(), "cgroup.procs", O_WRONLY);
-    if (!procs) {
-        return Unexpected{procs.error()};
+    return open_owned(Step::open_cgroup, cgroup.get(), "cgroup.procs", O_WRONLY);
+}
+
+/// Whether the hierarchy of the last one is that of an earlier one: a process is in one cgroup of
+/// each.
+[[nodiscard]] inline auto is_of_earlier(std::span<const BorrowedFd> cgroups) noexcept -> bool {
+    struct stat last {};
+
+    struct stat other {};
+
+    if (::fstat(cgroups.back().get(), &last) != 0) {
+        return false; // to open it will say why
     }
-    attempt.cgroup_procs = *std::move(procs);
+    for (const BorrowedFd earlier : cgroups.first(cgroups.size() - 1)) {
+        if (::fstat(earlier.get(), &other) == 0 && other.st_dev == last.st_dev) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Opens those of the plan's cgroups that no clone enters.
+[[nodiscard]] inline auto open_cgroup(Attempt& attempt) noexcept -> Result<void> {
+    const Draft& plan = attempt.run.plan;
+    std::array<BorrowedFd, most_cgroups> all{plan.cgroup};
+    std::size_t count = 1;
+    for (const BorrowedFd more : plan.more_cgroups) {
+        all[count] = more;
+        count += more.ok() ? 1U : 0U;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        if (i != 0 && is_of_earlier(std::span{all}.first(i + 1))) {
+            Subject subject{"two of one hierarchy, descriptor "};
+            subject.append(std::int64_t{all[i].get()});
+            return fail(Step::open_cgroup, Reason::bad_value, subject.view());
+        }
+        if (i == 0 && attempt.schedule.born_in_cgroup()) {
+            continue;
+        }
+        Result<OwnedFd> procs = open_procs(all[i]);
+        if (!procs) {
+            return Unexpected{procs.error()};
+        }
+        attempt.cgroup_procs[i] = *std::move(procs);
+    }
     return {};
 }
 
@@ -119,8 +159,11 @@ namespace nsjoin::detail {
         sent = call_again(SYS_sendto, attempt.caller_end.get(), &go, sizeof go, MSG_NOSIGNAL,
                           nullptr, 0);
     }
-    // Of a child that has ended, the report tells more.
-    return sent == -EPIPE ? Result<void>{} : outcome(Step::await_maps, sent);
+    if (sent == -EPIPE) { // of a child that has ended, the report tells more; another one now ends
+        (void)call(SYS_shutdown, attempt.caller_end.get(), SHUT_WR);
+        return {};
+    }
+    return outcome(Step::await_maps, sent);
 }
 
 /// Waits until the child is through. Whoever asked for it hears of the child first, but of one that

@@ -8,7 +8,7 @@
 // Which task of a clone failed, where one call makes a process, places it and creates its
 // namespaces.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Unshares the kinds in one call. When that fails, one by one, to learn which one it was: the
 /// process ends anyway.

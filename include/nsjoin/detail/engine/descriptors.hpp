@@ -9,7 +9,7 @@
 
 // Which descriptors a program gets, and under which numbers.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr unsigned close_range_unshare = 1U << 1U;
 inline constexpr unsigned every_descriptor = ~0U;
@@ -79,10 +79,13 @@ inline constexpr std::size_t max_passed = 256;
     const auto consider = [&highest](int number) {
         highest = number > highest ? number : highest;
     };
-    for (const int number : {attempt.kept.executable, attempt.kept.errors,
-                             attempt.cgroup_procs.get(), attempt.caller_pidfd.get(),
-                             plan.console.get(), plan.root.get(), plan.working_directory.get()}) {
+    for (const int number :
+         {attempt.kept.executable, attempt.kept.errors, attempt.caller_pidfd.get(),
+          plan.console.get(), plan.root.get(), plan.working_directory.get()}) {
         consider(number);
+    }
+    for (const OwnedFd& procs : attempt.cgroup_procs) {
+        consider(procs.get());
     }
     for (const PassedFd& passed : run.command->descriptors) {
         consider(number_of(run, passed.from));

@@ -13,10 +13,9 @@
 #define MADV_WIPEONFORK 18
 #endif
 
-namespace nsjoin::detail {
-
-// The compiler's own atomic operations: an includer's compiler spends more on <atomic> than on
-// this.
+// What all parts of a program share, whatever version of the library each has, as it is about the
+// process: this layout stays.
+namespace nsjoin::common {
 
 /// How many threads of this process need it to be not dumpable, and what it was before.
 struct DumpableState {
@@ -25,14 +24,24 @@ struct DumpableState {
     bool was_dumpable = false;
 };
 
-/// Of two libraries of a program, which may have hidden visibility, it is the same one: it is about
-/// the process.
+/// The same one of two libraries of a program, which may have hidden visibility.
 // NOLINTNEXTLINE(*-non-const-global-variables): atomic
 [[gnu::visibility("default")]] inline DumpableState* dumpable_page = nullptr;
 
-/// The state of this process, made by the first that asks; null if there was no memory. The kernel
-/// empties it in every copy of the process (MADV_WIPEONFORK, Linux 4.14), where nobody holds it.
-[[nodiscard]] inline auto dumpable_state() noexcept -> DumpableState* {
+} // namespace nsjoin::common
+
+namespace nsjoin::inline v0_1::detail {
+
+using common::dumpable_page;
+using common::DumpableState;
+
+// The compiler's own atomic operations: an includer's compiler spends more on <atomic> than on
+// this.
+
+/// The state of this process, made by the first that asks; null if there was no memory, and `why`
+/// is the errno. The kernel empties it in every copy of the process (MADV_WIPEONFORK, Linux 4.14),
+/// where nobody holds it.
+[[nodiscard]] inline auto dumpable_state(int& why) noexcept -> DumpableState* {
     DumpableState* state = __atomic_load_n(&dumpable_page, __ATOMIC_ACQUIRE);
     if (state != nullptr) {
         return state;
@@ -41,16 +50,23 @@ struct DumpableState {
     void* const page =
         ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) { // NOLINT(*-cast,performance-no-int-to-ptr)
+        why = errno;
         return nullptr;
     }
     auto* const fresh = ::new (page) DumpableState{};
-    if (::madvise(page, size, MADV_WIPEONFORK) == 0 &&
-        __atomic_compare_exchange_n(&dumpable_page, &state, fresh, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE)) {
+    const int wiped = ::madvise(page, size, MADV_WIPEONFORK);
+    why = wiped == 0 ? 0 : errno;
+    if (wiped == 0 && __atomic_compare_exchange_n(&dumpable_page, &state, fresh, false,
+                                                  __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         return fresh;
     }
     (void)::munmap(page, size);
     return state; // another thread's, or none
+}
+
+[[nodiscard]] inline auto dumpable_state() noexcept -> DumpableState* {
+    int why = 0;
+    return dumpable_state(why);
 }
 
 /// The lock of the state, over a scope.
@@ -88,9 +104,11 @@ class DumpableLock {
 /// at once have to count. prctl(2) PR_SET_DUMPABLE.
 class NotDumpable {
   public:
-    NotDumpable() noexcept : state_{dumpable_state()} {
+    NotDumpable() noexcept {
+        int why = 0;
+        state_ = dumpable_state(why);
         if (state_ == nullptr) {
-            failed_ = -ENOMEM;
+            failed_ = -why;
             return;
         }
         const DumpableLock lock{state_};
@@ -111,9 +129,9 @@ class NotDumpable {
         // A change of credentials in the other process has cleared the flag of the shared memory
         // too, so it is set again and not only left alone.
         if (--state_->holders == 0 && state_->was_dumpable) {
-            // Once more if it fails: nothing else gives the flag back.
-            if (call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
-                (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+            // Again if it fails: nothing else gives the flag back.
+            for (int tries = 0; tries < 3 && call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) < 0;) {
+                ++tries;
             }
         }
     }
@@ -130,7 +148,7 @@ class NotDumpable {
     void stay() noexcept { held_ = false; }
 
   private:
-    DumpableState* state_;
+    DumpableState* state_ = nullptr;
     bool held_ = false;
     long failed_ = 0;
 };

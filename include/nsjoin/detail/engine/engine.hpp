@@ -6,7 +6,7 @@
 
 // A run: asks, schedules, performs, and where that shows another way, schedules again.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Whether all signals are blocked meanwhile: no handler may run in a process that is on the
 /// caller's memory, or is a copy of it. Where the kernel resets the handlers of the first process,
@@ -25,17 +25,22 @@ namespace nsjoin::detail {
         attempt.mask = block_signals();
     }
     Result<void> done = walk(attempt, Process::caller, 0);
+    if (run.options.keep_channel && done) {
+        OwnedFd& end = attempt.in_child ? attempt.child_end : attempt.caller_end;
+        run.outcome.channel = end.release();
+    }
     if (!attempt.in_child) {
         if (!done) {
             hear_last_word(attempt, done.error());
             abandon(attempt, done.error());
         } else {
             const pid_t pid = attempt.child.pid();
-            run.outcome = {attempt.child.release().release(), pid};
+            run.outcome.pidfd = attempt.child.release().release();
+            run.outcome.pid = pid;
         }
         end_opener(attempt);
     }
-    if (attempt.mask) {
+    if (attempt.mask && !(attempt.in_child && run.options.child_stays_blocked)) {
         restore_signals(*attempt.mask);
     }
     return done;
@@ -139,6 +144,24 @@ inline void name_cause(const Run& run, Error& error) noexcept {
     return run.perform(attempt, 0);
 }
 
+/// What a child that goes on in the caller's code depends on.
+inline void prepare_copy(Run& run) noexcept {
+    run.thread = read_thread_record();
+    if (run.options.keep_thread_id) {
+        run.thread.tid_address = nullptr;
+    }
+    run.facts.pending_pid =
+        !run.outline.joined.empty() && !run.outline.callers_parent && has_pending_pid();
+}
+
+[[nodiscard]] inline auto come_to(const Run& run, Result<void> done) noexcept -> Result<Outcome> {
+    if (!done) {
+        name_cause(run, done.error());
+        return Unexpected{done.error()};
+    }
+    return run.outcome;
+}
+
 /// Runs a plan. Returns in the caller with the child, and in the child with no pid.
 [[nodiscard]] inline auto run_plan(const Draft& plan, Perform perform,
                                    const RunOptions& options = {}) noexcept -> Result<Outcome> {
@@ -149,20 +172,19 @@ inline void name_cause(const Run& run, Error& error) noexcept {
         return Unexpected{done.error()};
     }
     run.options = options;
-    run.thread = read_thread_record();
-    if (options.keep_thread_id) {
-        run.thread.tid_address = nullptr;
-    }
-    run.facts.pending_pid =
-        !run.outline.joined.empty() && !run.outline.callers_parent && has_pending_pid();
+    prepare_copy(run);
     done = prepare_run(run);
     done = done ? ask(plan, run.outline, run.facts, run.own_opened) : done;
-    done = done ? run_attempts(run) : done;
-    if (!done) {
-        name_cause(run, done.error());
-        return Unexpected{done.error()};
-    }
-    return run.outcome;
+    return come_to(run, done ? run_attempts(run) : done);
+}
+
+/// Runs a plan about which the kernel was asked before.
+[[nodiscard]] inline auto run_asked(Run& run, Result<void> (*before)(const Run&) noexcept) noexcept
+    -> Result<Outcome> {
+    const ErrnoKeeper keep_errno;
+    prepare_copy(run);
+    const Result<void> done = prepare_run(run);
+    return come_to(run, done ? run_attempts(run, before) : done);
 }
 
 /// The same, for plans that may say anything.

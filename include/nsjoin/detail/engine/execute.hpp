@@ -7,7 +7,7 @@
 
 // A run whose child becomes a program.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Whether the plan may be one of a program.
 [[nodiscard]] inline auto check_for_program(const Draft& plan) noexcept -> Result<void> {
@@ -26,14 +26,15 @@ namespace nsjoin::detail {
 }
 
 /// The error of a program's run, with the name of the namespace. A pid namespace that the caller
-/// has made for its children, which is asked for only now, explains some.
+/// has made for its children, which is asked for only now, explains some; who joins by itself has
+/// put them into another one as the plan says.
 [[nodiscard]] inline auto explained(const Run& run, Error error) noexcept -> Unexpected {
     const Draft& plan = run.plan;
     name_cause(run, error);
     const bool no_init =
         error.code == ENOMEM && (error.step == Step::make_joiner || error.step == Step::make_child);
     if ((no_init || (is_join(error.step) && error.code == EINVAL)) && !plan.joined().empty() &&
-        has_pending_pid()) {
+        plan.child_of == ChildOf::caller && has_pending_pid()) {
         return fail(Step::check_plan, Reason::pending_pid);
     }
     return Unexpected{error};

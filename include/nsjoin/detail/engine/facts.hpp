@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstdint>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// How what is joined is joined.
 enum class JoinBy : std::uint8_t {

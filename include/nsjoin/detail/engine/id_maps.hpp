@@ -3,6 +3,7 @@
 #define NSJOIN_DETAIL_ENGINE_ID_MAPS_HPP
 
 #include <nsjoin/detail/engine/steps.hpp>
+#include <nsjoin/detail/kernel/handlers.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
 
 #include <cstdlib>
@@ -14,7 +15,7 @@
 // How the caller writes the id maps of the child's user namespace: by itself, or where it may not,
 // through newuidmap(1) and newgidmap(1). No allocation: the caller may be in a hurry too.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Decimal numbers and text in a buffer that holds a full map.
 class MapText {
@@ -53,10 +54,11 @@ class MapText {
     Subject path;
     path.append(std::int64_t{number_in_proc(attempt)}).append("/").append(name);
     Result<OwnedFd> file = open_owned(step, attempt.run.proc.get(), path.c_str(), O_WRONLY);
-    if (file && !attempt.child.alive()) {
-        return fail(step, Reason::process_gone, path.view());
+    const long ended = file ? has_ended(attempt.child.fd()) : 0;
+    if (ended < 0) {
+        return fail(step, static_cast<int>(-ended), path.view());
     }
-    return file;
+    return ended > 0 ? fail(step, Reason::process_gone, path.view()) : std::move(file);
 }
 
 [[nodiscard]] inline auto write_child_file(Step step, const Attempt& attempt, std::string_view name,
@@ -95,16 +97,21 @@ struct Helper {
     const char* path = nullptr;
     std::array<char*, 3 * id_map_capacity + 3> arguments{};
     int standard_error = -1;
+    int refused = 0; ///< why it could not be executed, an errno
+    KernelSignalSet mask = 0;
 };
 
 inline void execute_helper(Helper& helper) noexcept {
+    reset_handlers(); // on the caller's memory none may run
+    restore_signals(helper.mask);
     if (helper.standard_error == STDERR_FILENO) { // the caller's was closed
         (void)call(SYS_fcntl, STDERR_FILENO, F_SETFD, 0);
     } else {
         (void)call(SYS_dup3, helper.standard_error, STDERR_FILENO, 0);
     }
     std::array<char*, 1> environment{};
-    (void)call(SYS_execve, helper.path, helper.arguments.data(), environment.data());
+    const long result = call(SYS_execve, helper.path, helper.arguments.data(), environment.data());
+    helper.refused = static_cast<int>(-result); // on the caller's memory
     exit_now(127);
 }
 
@@ -142,7 +149,9 @@ inline void execute_helper(Helper& helper) noexcept {
     args.flags = clone_pidfd;
     args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd); // NOLINT(*-reinterpret-cast)
     args.exit_signal = SIGCHLD;
+    helper.mask = block_signals();
     const long pid = run_on_this_memory(execute_helper, helper, args);
+    restore_signals(helper.mask);
     if (pid < 0) {
         return outcome(step, pid);
     }
@@ -154,13 +163,17 @@ inline void execute_helper(Helper& helper) noexcept {
         (void)process.wait();
         return fail(step, Reason::deadline_passed, helper.path);
     }
+    if (helper.refused != 0) {
+        return fail(step, helper.refused, helper.path);
+    }
     if (ended && ended->wait_status() == 0) {
         return {};
     }
     if (!ended && ended.error().reason == Reason::already_reaped) {
         return {}; // whether it did its work shows when the ids are taken
     }
-    Error error{step, Reason::helper_failed, ended ? ended->wait_status() : 0, Subject{}};
+    Error error{step, Reason::helper_failed, ended ? ended->wait_status() : unknown_status,
+                Subject{}};
     std::array<char, 140> said{};
     const long length = call_again(SYS_read, reader.get(), said.data(), said.size());
     if (length > 0) {

@@ -12,7 +12,17 @@
 // How a child furnishes its namespaces and itself, a function a step. System calls only, as in
 // steps.hpp.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
+
+/// A function of the plan's own, whose error names the time at which it was called.
+[[nodiscard]] inline auto call_inside(Step step, const InsideFunction& function) noexcept
+    -> Result<void> {
+    Result<void> done = function();
+    if (!done && done.error().reason == Reason::inside_failed) {
+        done.error().step = step;
+    }
+    return done;
+}
 
 /// sethostname(2) or setdomainname(2).
 [[nodiscard]] inline auto set_system_name(Step step, long number, const HostName& name) noexcept

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <span>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Makes the tasks that join: what the caller has the rights over, then the user namespace, then
 /// what that gives the rights over.

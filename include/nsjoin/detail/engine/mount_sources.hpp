@@ -12,7 +12,7 @@
 // that has the caller's rights as they were before anything was joined, follows the child into its
 // new mount namespace and opens them there.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// struct ucred, which a libc shows only where it is asked for.
 struct SenderIds {
@@ -21,8 +21,9 @@ struct SenderIds {
     gid_t gid = 0;
 };
 
-/// Waits for a byte and says who sent it, in this process's own pid namespace. 0: nobody will.
-[[nodiscard]] inline auto receive_sender(BorrowedFd socket) noexcept -> pid_t {
+/// Waits for a byte and says who sent it, in this process's own pid namespace. 0: nobody will;
+/// negative: -errno.
+[[nodiscard]] inline auto receive_sender(BorrowedFd socket) noexcept -> long {
     constexpr int credentials = 2; // SCM_CREDENTIALS
     char byte = 0;
     iovec payload{&byte, sizeof byte};
@@ -33,6 +34,9 @@ struct SenderIds {
     header.msg_control = control.data();
     header.msg_controllen = control.size();
     const long length = call_again(SYS_recvmsg, socket.get(), &header, 0);
+    if (length < 0) {
+        return length;
+    }
     const cmsghdr* const part = length == 1 ? CMSG_FIRSTHDR(&header) : nullptr;
     if (part == nullptr || part->cmsg_level != SOL_SOCKET || part->cmsg_type != credentials) {
         return 0;
@@ -47,13 +51,17 @@ struct SenderIds {
 [[nodiscard]] inline auto serve_sources(const Attempt& attempt) noexcept -> Result<void> {
     constexpr Step step = Step::open_mount_sources;
     const BorrowedFd socket = attempt.opener.own_end.borrow();
-    const pid_t child = receive_sender(socket);
+    const long child = receive_sender(socket);
     if (child <= 0) {
-        return {};
+        return child == 0 ? Result<void>{} : fail(step, static_cast<int>(-child), "who asks");
     }
     Subject entry;
     entry.append(std::int64_t{child}).append("/ns/mnt");
-    const OwnedFd space{static_cast<int>(open_at(attempt.run.proc.get(), entry.c_str(), O_RDONLY))};
+    const long opened = open_at(attempt.run.proc.get(), entry.c_str(), O_RDONLY);
+    if (opened < 0) {
+        return fail(step, static_cast<int>(-opened), "the child's mount namespace");
+    }
+    const OwnedFd space{static_cast<int>(opened)};
     const long moved = call(SYS_setns, space.get(), facts(Kind::mount).clone_flag);
     if (moved < 0) {
         return fail(step, static_cast<int>(-moved), "setns to the child's mount namespace");
@@ -62,11 +70,11 @@ struct SenderIds {
         std::array<char, 4096> path{};
         expect(source.path.size() < path.size(), "a mount source is longer than a path can be");
         std::memcpy(path.data(), source.path.data(), source.path.size());
-        const long opened = open_at(AT_FDCWD, path.data(), O_PATH);
-        if (opened < 0) {
-            return fail(step, static_cast<int>(-opened), source.path);
+        const long found = open_at(AT_FDCWD, path.data(), O_PATH);
+        if (found < 0) {
+            return fail(step, static_cast<int>(-found), source.path);
         }
-        const OwnedFd file{static_cast<int>(opened)};
+        const OwnedFd file{static_cast<int>(found)};
         if (const Result<void> sent = send_descriptor(socket, file); !sent) {
             return fail(step, sent.error().code, source.path); // a child that is gone hears nothing
         }
@@ -151,7 +159,12 @@ inline void end_opener(Attempt& attempt) noexcept {
     const char byte = 0;
     const long asked = call_again(SYS_sendto, attempt.opener.child_end.get(), &byte, sizeof byte,
                                   MSG_NOSIGNAL, nullptr, 0);
-    if (asked < 0 && asked != -EPIPE) { // of one that ended before, what it sent tells more
+    // What one that ended before had sent tells more. Of one that did not, it would be waited for.
+    Message message;
+    const bool told = asked == -EPIPE &&
+                      call_again(SYS_recvfrom, attempt.opener.child_end.get(), &message,
+                                 sizeof message, MSG_PEEK | MSG_DONTWAIT, nullptr, nullptr) >= 0;
+    if (asked < 0 && !told) {
         return outcome(Step::take_mount_sources, asked);
     }
     for (const MountSource& source : attempt.run.plan.mount_sources.list) {

@@ -10,7 +10,7 @@
 
 // What the caller asks the kernel about the namespaces that a plan joins.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// stat(2) of a namespace of the calling thread: by its entry in /proc, or in a chroot without one
 /// by ioctl_pidfd(2) (Linux 6.11). Whether that went well.

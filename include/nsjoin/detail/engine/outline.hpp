@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What a plan says, without its values: all that its schedule depends on. A value, usable in
 /// constant expressions.
@@ -25,6 +25,7 @@ struct Outline {
     bool keep_capabilities = false;
     bool callers_parent = false; ///< ChildOf::callers_parent
     bool deadline = false;
+    bool more_cgroups = false; ///< than one
     bool program = false;      ///< the child becomes a program
     bool lends_memory = false; ///< a process that others can reach may run on the caller's memory
 
@@ -103,6 +104,8 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
     said.set(Step::install_filter, plan.filter.has_value());
     said.set(Step::set_no_new_privileges, plan.no_new_privileges);
     said.set(Step::set_death_signal, plan.death_signal != 0);
+    said.set(Step::call_inside, plan.inside.ok());
+    said.set(Step::call_last, plan.last.ok());
     if (plan.maps) {
         said.set(Step::await_maps);
         said.set(Step::write_uid_map, !plan.maps->uids.empty());
@@ -122,6 +125,7 @@ inline void number_targets(const Draft& plan, Outline& outline) noexcept {
     outline.callers_parent = plan.child_of == ChildOf::callers_parent;
     outline.deadline = plan.deadline.count() != 0;
     outline.lends_memory = plan.lends_memory;
+    outline.more_cgroups = plan.more_cgroups.front().ok();
     return outline;
 }
 

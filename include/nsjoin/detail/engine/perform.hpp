@@ -9,7 +9,7 @@
 // One function that performs a task, whichever process it is in; what only a command has is
 // performed by command.hpp, which a program that executes none leaves out.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What `how` returns if the plans that are compiled for can have the step; else it is left out.
 template <bool Can, typename How>
@@ -35,6 +35,23 @@ template <bool Can, typename How>
     return false;
 }
 
+/// What of a plan's values can be wrong that the plans can have which this is compiled for.
+template <Possible May>
+[[nodiscard]] auto check_plan_of(const Draft& plan) noexcept -> Result<void> {
+    constexpr auto can = [](Step step) {
+        return May.steps.contains(step);
+    };
+    constexpr bool borrows = can(Step::set_root) || can(Step::set_working_directory) ||
+                             can(Step::set_console) || can(Step::enter_cgroup);
+    constexpr bool has_values = May.ids || can(Step::set_oom_score_adj) ||
+                                can(Step::set_death_signal) || can(Step::make_opener) ||
+                                can(Step::enter_cgroup) || can(Step::await_maps) ||
+                                can(Step::set_propagation);
+    Result<void> good = only_if<borrows>([&] { return check_borrowed(plan); });
+    good = good ? only_if<has_values>([&] { return check_most_values(plan); }) : good;
+    return good ? only_if<furnishes(May.steps)>([&] { return check_furniture(plan); }) : good;
+}
+
 /// Performs the task with that place in the schedule, in the process whose it is. `Possible` are
 /// the steps that the plans can have which this is compiled for: what they can't have is left out.
 // NOLINTNEXTLINE(*-cognitive-complexity,*-function-size): a table
@@ -46,13 +63,8 @@ template <Possible May>
     const Task& task = attempt.schedule.list[place];
     const Draft& plan = attempt.run.plan;
     switch (task.step) {
-    case Step::check_plan: {
-        Result<void> good = only_if < May.ids || can(Step::set_oom_score_adj) ||
-                            can(Step::set_death_signal) || can(Step::make_opener) ||
-                            can(Step::await_maps) ||
-                            can(Step::set_propagation) > ([&] { return check_most_values(plan); });
-        return good ? only_if<furnishes(May.steps)>([&] { return check_furniture(plan); }) : good;
-    }
+    case Step::check_plan:
+        return check_plan_of<May>(plan);
     case Step::open_proc:
         return only_if<can(Step::open_proc)>([&] { return open_proc_of(attempt.run); });
     case Step::check_console:
@@ -125,6 +137,10 @@ template <Possible May>
         return only_if<can(Step::open_mount_sources)>([&] { return serve_sources(attempt); });
     case Step::take_mount_sources:
         return only_if<can(Step::take_mount_sources)>([&] { return take_sources(attempt); });
+    case Step::call_inside:
+        return only_if<can(Step::call_inside)>([&] { return call_inside(task.step, plan.inside); });
+    case Step::call_last:
+        return only_if<can(Step::call_last)>([&] { return call_inside(task.step, plan.last); });
     case Step::set_propagation:
         return only_if<can(Step::set_propagation)>(
             [&] { return set_propagation(plan.propagation); });

@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What puts a task where it is: a constraint, and the place of the other task that it is about.
 struct Placement {

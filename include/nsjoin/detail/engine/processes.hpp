@@ -11,7 +11,7 @@
 
 // How processes are made, walk their tasks, hand over and end.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// How long a process takes at most to end by SIGKILL, if that reaches it: on a host that is busy.
 inline constexpr Duration killed_soon = Duration::seconds(2);
@@ -36,12 +36,12 @@ inline constexpr Duration killed_soon = Duration::seconds(2);
         attempt.handover->error = error;
         attempt.handover->failed = true;
     } else if (attempt.kept.errors >= 0) {
-        (void)call_again(SYS_write, attempt.kept.errors, &message, sizeof message);
-        exit_now(code_of_shell);
+        const long told = write_last_word(attempt.kept.errors, message);
+        exit_now(told < 0 ? static_cast<int>(-told) : code_of_shell);
     } else {
-        (void)call_again(SYS_sendto, attempt.child_end.get(), &message, sizeof message,
-                         MSG_NOSIGNAL, nullptr, 0);
-        exit_now(1);
+        const long told = call_again(SYS_sendto, attempt.child_end.get(), &message, sizeof message,
+                                     MSG_NOSIGNAL, nullptr, 0);
+        exit_now(told < 0 ? static_cast<int>(-told) : 1);
     }
     exit_now(attempt.schedule.roles.shares ? code_of_shell : 0);
 }
@@ -87,9 +87,11 @@ struct Entry {
 /// The whole life of a process that the caller makes. Returns in a child with memory of its own
 /// only.
 inline void live(Entry& entry) noexcept {
-    const RunOptions& options = entry.attempt.run.options;
-    if (entry.pidfd != nullptr && options.born != nullptr) {
-        options.born(options.announcer, BorrowedFd{*entry.pidfd});
+    if (entry.pidfd != nullptr) {
+        const auto told = entry.attempt.run.options.tell_birth(BorrowedFd{*entry.pidfd});
+        if (!told) {
+            fail_and_exit(entry.attempt, entry.self, told.error());
+        }
     }
     (void)walk(entry.attempt, entry.self, entry.next);
     if (entry.attempt.in_child) {
@@ -116,11 +118,9 @@ inline void live(Entry& entry) noexcept {
     // The exit signal of a sibling is that of the process that makes it. One that is to execute a
     // program has none until then: its end is seen by nobody else, and raises no signal.
     args.exit_signal = process.sibling || attempt.run.outline.program ? 0 : SIGCHLD;
-    for (const Task& task : schedule.tasks()) {
-        if (by_caller && task.step == Step::enter_cgroup && task.call == Call::with_clone) {
-            args.flags |= clone_into_cgroup;
-            args.cgroup = static_cast<std::uint64_t>(attempt.run.plan.cgroup.get());
-        }
+    if (by_caller && schedule.born_in_cgroup()) {
+        args.flags |= clone_into_cgroup;
+        args.cgroup = static_cast<std::uint64_t>(attempt.run.plan.cgroup.get());
     }
     return args;
 }
@@ -160,23 +160,23 @@ inline void open_signals(Attempt& attempt) noexcept {
     }
 }
 
-/// Takes a record of the child's that is there. Of a child that has ended with something unread,
-/// the kernel tells that first, and then what it said before.
-[[nodiscard]] inline auto take_record(const Attempt& attempt, Message& message) noexcept -> bool {
+/// Takes a record of the child's that is there: 1, or 0 if it is none, or -errno. Of a child that
+/// has ended with something unread, the kernel tells that first, and then what it said before.
+[[nodiscard]] inline auto take_record(const Attempt& attempt, Message& message) noexcept -> long {
     const auto receive = [&] {
         return call_again(SYS_recvfrom, attempt.caller_end.get(), &message, sizeof message,
                           MSG_DONTWAIT, nullptr, nullptr);
     };
     long length = receive();
     length = length == -ECONNRESET ? receive() : length;
-    return length == sizeof message;
+    return length < 0 ? length : static_cast<long>(length == sizeof message);
 }
 
 /// What the child said before anybody ended it is why it failed, and why the caller could do
 /// nothing for it any more.
 inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
     Message message;
-    if (attempt.child.pid() > 0 && take_record(attempt, message) && message.failed) {
+    if (attempt.child.pid() > 0 && take_record(attempt, message) > 0 && message.failed) {
         error = message.error;
     }
 }
@@ -197,8 +197,13 @@ inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
         return outcome(Step::report, ready);
     }
     Message message;
-    if (!take_record(attempt, message)) {
-        return died(Step::report, "the child", attempt.child.wait());
+    const long taken = take_record(attempt, message);
+    const bool none = taken == -EAGAIN || taken == -ECONNRESET;
+    if (taken < 0 && (!none || entries[1].revents == 0)) { // the same
+        return outcome(Step::report, taken);
+    }
+    if (taken <= 0) {
+        return ended_untold(Step::report, attempt);
     }
     if (message.failed) {
         return Unexpected{message.error};
@@ -239,7 +244,9 @@ inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
     const long pidfd = call(SYS_pidfd_open, handover.child, 0U);
     if (pidfd < 0) {
         attempt.child_end.reset();
-        (void)call(SYS_shutdown, attempt.caller_end.get(), SHUT_RDWR);
+        if (call(SYS_shutdown, attempt.caller_end.get(), SHUT_RDWR) < 0) {
+            attempt.caller_end.reset(); // which a copy of the caller may hold open
+        }
         (void)call_again(SYS_wait4, handover.child, nullptr, wait_all, nullptr);
         handover.child = 0;
         return outcome(Step::open_pidfd, pidfd);
@@ -263,7 +270,7 @@ inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
     attempt.handover = attempt.shared.emplace().get();
     if (attempt.handover == nullptr) {
         attempt.handover = &attempt.own_handover;
-        return fail(Step::make_joiner, ENOMEM);
+        return fail(Step::make_joiner, attempt.shared->error());
     }
     int pidfd = -1;
     CloneArgs args = clone_args(attempt, Process::joiner);
@@ -318,6 +325,17 @@ inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
     return take_handover(attempt, status);
 }
 
+/// In a child with memory of its own: it tells of itself, as its maker may be killed before it
+/// could. pidfd_open(2).
+[[nodiscard]] inline auto tell_of_birth(const RunOptions& options) noexcept -> Result<void> {
+    if (options.born == nullptr) {
+        return {};
+    }
+    const long opened = call(SYS_pidfd_open, ::getpid(), 0U);
+    const OwnedFd self{static_cast<int>(opened)};
+    return self.ok() ? options.tell_birth(self) : outcome(Step::report, opened);
+}
+
 /// Makes the child, a copy of its maker. Returns in both.
 [[nodiscard]] inline auto make_child_copy(Attempt& attempt, std::size_t place) noexcept
     -> Result<void> {
@@ -347,13 +365,11 @@ inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
         if (!by_caller && attempt.schedule.roles.first == Memory::callers) {
             register_rseq(thread);
         }
-    } else if (by_caller) {
+        return tell_of_birth(attempt.run.options);
+    }
+    if (by_caller) {
         open_signals(attempt);
         attempt.hold_child();
-        const RunOptions& options = attempt.run.options;
-        if (options.born != nullptr) {
-            options.born(options.announcer, attempt.child.fd());
-        }
         return await_flag(attempt);
     }
     return {};
@@ -373,6 +389,8 @@ inline void abandon(Attempt& attempt, Error& error) noexcept {
     if (!ended && ended.error().reason == Reason::deadline_passed) {
         error.subject = Subject{"SIGKILL does not reach the child, pid "};
         error.subject.append(std::int64_t{attempt.child.pid()});
+    } else {
+        (void)attempt.run.options.tell_birth(attempt.child.fd());
     }
 }
 

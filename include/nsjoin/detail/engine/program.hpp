@@ -3,6 +3,7 @@
 #define NSJOIN_DETAIL_ENGINE_PROGRAM_HPP
 
 #include <nsjoin/detail/engine/descriptors.hpp>
+#include <nsjoin/detail/kernel/handlers.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
 
 // How a child becomes the program of a Command. All of it runs between clone and exec, perhaps on
@@ -12,7 +13,7 @@
 /// that nobody will return through.
 extern "C" [[gnu::weak]] void __asan_handle_no_return(); // NOLINT
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What can be found wrong with a command before there is a process.
 [[nodiscard]] inline auto check_command(const Command& command) noexcept -> Result<void> {
@@ -56,9 +57,6 @@ namespace nsjoin::detail {
     return outline;
 }
 
-/// struct sigaction of the kernel, as all zero: SIG_DFL. Four words on every architecture of ours.
-using KernelSigaction = std::array<std::uint64_t, 4>;
-
 [[nodiscard]] constexpr auto signal_bit(int number) noexcept -> KernelSignalSet {
     return KernelSignalSet{1} << static_cast<unsigned>(number - 1);
 }
@@ -68,19 +66,6 @@ using KernelSigaction = std::array<std::uint64_t, 4>;
     static_assert(sizeof set >= sizeof words);
     std::memcpy(&words, &set, sizeof words);
     return words;
-}
-
-/// Resets every handler, so that none runs between unblocking the signals and execve(2).
-inline void reset_handlers() noexcept {
-    constexpr int last = 64;
-    for (int number = 1; number <= last; ++number) {
-        KernelSigaction now{};
-        const long result = call(SYS_rt_sigaction, number, nullptr, now.data(), 8UL);
-        if (result == 0 && now[0] > 1) { // neither SIG_DFL nor SIG_IGN
-            const KernelSigaction by_default{};
-            (void)call(SYS_rt_sigaction, number, by_default.data(), nullptr, 8UL);
-        }
-    }
 }
 
 /// Tells a caller on other memory that only the program is to come now.
@@ -200,8 +185,10 @@ template <typename... Args>
 /// caller that another thread makes would hold its end open.
 [[nodiscard]] inline auto offer_errors(Attempt& attempt) noexcept -> Result<void> {
     auto pipe = Pipe::open();
-    if (!pipe || !send_descriptor(attempt.child_end, pipe->read_end)) {
-        exit_now(127);
+    const Result<void> sent = pipe ? send_descriptor(attempt.child_end, pipe->read_end)
+                                   : Result<void>{Unexpected{pipe.error()}};
+    if (!sent) {
+        exit_now(sent.error().code); // all that it can say
     }
     attempt.child_end.reset();
     attempt.kept.errors = pipe->write_end.release();
@@ -233,11 +220,18 @@ template <typename... Args>
     }
     pollfd entry{attempt.caller_end.get(), POLLIN, 0};
     const timespec at_once{};
-    const bool sent = call(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL) == 1;
-    Result<OwnedFd> errors = sent ? receive_descriptor(attempt.caller_end)
-                                  : Result<OwnedFd>{fail(Step::offer_errors, ECHILD)};
+    const long sent = call_again(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL);
+    if (sent < 0) { // what follows would wait for a child that may well go on
+        return outcome(Step::execute, sent);
+    }
+    Result<OwnedFd> errors = sent == 1 ? receive_descriptor(attempt.caller_end)
+                                       : Result<OwnedFd>{fail(Step::offer_errors, ECHILD)};
+    if (!errors && sent == 1 && errors.error().reason == Reason::system &&
+        errors.error().code != ECONNRESET) {
+        return fail(Step::execute, errors.error().code);
+    }
     if (!errors) {
-        return died(Step::execute, "the child", attempt.child.wait());
+        return ended_untold(Step::execute, attempt);
     }
     attempt.errors = *std::move(errors);
     return {};
@@ -251,9 +245,11 @@ template <typename... Args>
         }
         Message message;
         const long length = call_again(SYS_read, attempt.errors.get(), &message, sizeof message);
+        if (length < 0) {
+            return outcome(Step::execute, length);
+        }
         if (length != sizeof message) {
-            return announced ? Result<void>{}
-                             : died(Step::execute, "the child", attempt.child.wait());
+            return announced ? Result<void>{} : ended_untold(Step::execute, attempt);
         }
         if (message.failed) {
             return Unexpected{message.error};

@@ -8,7 +8,7 @@
 
 // How a program's process is made that runs on its maker's memory until the program is executed.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What a program's process runs on where it is not the first one. Should the first one be
 /// killed, the caller goes on, and with it the stack that the first one ran on.
@@ -58,9 +58,9 @@ struct ProgramStack {
     -> Result<void> {
     const bool two = attempt.schedule.roles.joiner;
     Handover& handover = *attempt.handover;
-    ExitStatus first_status{0};
+    ExitStatus first_status{unknown_status};
     if (two) {
-        int status = 0;
+        int status = unknown_status; // and stays so where somebody else has taken it
         (void)call_again(SYS_wait4, first, &status, wait_all, nullptr);
         first_status = ExitStatus{status};
         first_fd = handover.failed || handover.finished ? OwnedFd{handover.child_pidfd}
@@ -78,10 +78,7 @@ struct ProgramStack {
         const PidFd child{std::move(first_fd), handover.child};
         (void)child.send_signal(SIGKILL);
         status = child.wait();
-        const RunOptions& options = attempt.run.options;
-        if (options.born != nullptr) { // it may have ended before it told of itself
-            options.born(options.announcer, child.fd());
-        }
+        (void)attempt.run.options.tell_birth(child.fd());
     }
     if (handover.failed) {
         return Unexpected{handover.error};
@@ -102,7 +99,7 @@ struct ProgramStack {
         attempt.handover = attempt.shared.emplace().get();
         if (attempt.handover == nullptr) {
             attempt.handover = &attempt.own_handover;
-            return fail(task.step, ENOMEM);
+            return fail(task.step, attempt.shared->error());
         }
     }
     int number = -1;

@@ -10,7 +10,7 @@
 
 // Which processes a plan needs, and which of them does what: the first half of its schedule.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 enum class Process : std::uint8_t { caller, opener, joiner, child };
 
@@ -55,12 +55,17 @@ struct Roles {
     }
 };
 
+/// Whether the child calls a function of the caller's, which has to find memory of its own.
+[[nodiscard]] constexpr auto calls_inside(const Outline& plan) noexcept -> bool {
+    return plan.said.contains(Step::call_inside) || plan.said.contains(Step::call_last);
+}
+
 /// Whether nothing is left for the caller to do while a program's process is on its way, so that it
 /// may be suspended meanwhile.
 [[nodiscard]] constexpr auto may_be_suspended(const Outline& plan) noexcept -> bool {
     return !plan.said.contains(Step::await_maps) && !plan.said.contains(Step::set_oom_score_adj) &&
            !plan.created.contains(Kind::time) && !plan.deadline &&
-           !plan.said.contains(Step::take_mount_sources);
+           !plan.said.contains(Step::take_mount_sources) && !calls_inside(plan);
 }
 
 /// Whether a process on the caller's memory can't do it: it can't join a time namespace, shares the

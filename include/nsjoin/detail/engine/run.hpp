@@ -10,8 +10,10 @@
 #include <cstring>
 #include <new>
 #include <optional>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
@@ -28,11 +30,11 @@ extern "C" {
 
 // NOLINTEND(*-reserved-identifier,readability-identifier-naming)
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 struct Command;
 }
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// What a process that the caller shares memory with tells it.
 struct Handover {
@@ -49,7 +51,8 @@ class SharedHandover {
   public:
     SharedHandover() noexcept
         : page_{::mmap(nullptr, sizeof(Handover), PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0)} {}
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0)},
+          error_{page_ == MAP_FAILED ? errno : 0} {} // NOLINT(*-cast,performance-no-int-to-ptr)
 
     ~SharedHandover() {
         if (page_ != MAP_FAILED) { // NOLINT(*-cast,performance-no-int-to-ptr)
@@ -62,6 +65,9 @@ class SharedHandover {
     auto operator=(const SharedHandover&) -> SharedHandover& = delete;
     auto operator=(SharedHandover&&) -> SharedHandover& = delete;
 
+    /// Why there is none, an errno.
+    [[nodiscard]] auto error() const noexcept -> int { return error_; }
+
     /// A Handover in its first state, or null if there was no memory.
     [[nodiscard]] auto get() noexcept -> Handover* {
         return page_ == MAP_FAILED ? nullptr // NOLINT(*-cast,performance-no-int-to-ptr)
@@ -70,6 +76,7 @@ class SharedHandover {
 
   private:
     void* page_;
+    int error_;
 };
 
 /// What the child sends the caller, and the caller the child: one record each.
@@ -77,6 +84,17 @@ struct Message {
     bool failed = false;
     Error error;
 };
+
+/// Writes to the pipe that is closed by the execution, whose end without a word means success: so
+/// once more if it fails. write(2); the result is that of the last try.
+[[nodiscard]] inline auto write_last_word(int pipe, const Message& message) noexcept -> long {
+    constexpr int most_tries = 3;
+    long told = -1;
+    for (int tries = 0; tries < most_tries && told < 0 && told != -EPIPE; ++tries) {
+        told = call_again(SYS_write, pipe, &message, sizeof message);
+    }
+    return told;
+}
 
 /// What the libc keeps in the kernel about a thread, so that the child's can be set right.
 struct ThreadRecord {
@@ -135,15 +153,25 @@ struct RunOptions {
     /// Gets, if not null, the child when all is joined, before the child is through.
     Result<void> (*announce)(void* announcer, const PidFd& child) noexcept = nullptr;
     void* announcer = nullptr; ///< what both get
-    /// Gets, if not null, the child's pidfd as it is born: before its first task where it runs on
-    /// its maker's memory, in the child itself, and in its maker again if it fails.
-    void (*born)(void* announcer, BorrowedFd pidfd) noexcept = nullptr;
+    /// Gets, if not null, the child's pidfd as it is born: in the child itself, before its first
+    /// task; and in its maker again if it fails, as it may have ended before. A child whose birth
+    /// can't be told of fails.
+    Result<void> (*born)(void* announcer, BorrowedFd pidfd) noexcept = nullptr;
+    /// The channel between both sides stays open after success.
+    bool keep_channel = false;
+    /// All signals stay blocked in the child.
+    bool child_stays_blocked = false;
+
+    [[nodiscard]] auto tell_birth(BorrowedFd pidfd) const noexcept -> Result<void> {
+        return born == nullptr ? Result<void>{} : born(announcer, pidfd);
+    }
 };
 
 /// What a run comes to: in the child nothing, in the caller the child.
 struct Outcome {
     int pidfd = -1; ///< the caller's to own
     pid_t pid = 0;
+    int channel = -1; ///< this side's end, if it was to be kept: its own to own
 };
 
 /// Takes the numbers 0, 1 and 2 where they are free, so that nothing which is opened meanwhile gets
@@ -246,8 +274,8 @@ struct Attempt {
     OwnedFd caller_end;
     OwnedFd child_end;
     OwnedFd caller_pidfd;
-    OwnedFd cgroup_procs;
-    OwnedFd errors; ///< what tells the caller of the execution
+    std::array<OwnedFd, most_cgroups> cgroup_procs; ///< of those that are not entered by a clone
+    OwnedFd errors;                                 ///< what tells the caller of the execution
     Opener opener;
     PidFd child{OwnedFd{}, 0};
     Kept kept;
@@ -281,8 +309,26 @@ struct Attempt {
 [[nodiscard]] inline auto died(Step step, std::string_view who,
                                const Result<ExitStatus>& status) noexcept -> Unexpected {
     Unexpected error = fail(step, Reason::process_died, who);
-    error.error().code = status ? status->wait_status() : 0;
+    error.error().code = status ? status->wait_status() : unknown_status;
     return error;
+}
+
+/// The error for a child that ended without a report, once it has ended. Its exit code says which
+/// errno kept it from telling, unless it is that of a function of the plan's.
+[[nodiscard]] inline auto ended_untold(Step step, const Attempt& attempt) noexcept -> Unexpected {
+    constexpr int code_of_shell = 127;
+    const Result<ExitStatus> status = attempt.child.wait();
+    const int how = status ? status->wait_status() : 0;
+    const int code = WIFEXITED(how) ? WEXITSTATUS(how) : 0;
+    const bool own = code != 0 && code != code_of_shell && !calls_inside(attempt.run.outline);
+    return own ? fail(step, code, "the child could not tell") : died(step, "the child", status);
+}
+
+/// 1 if the process of a pidfd has ended, else 0; or -errno.
+[[nodiscard]] inline auto has_ended(BorrowedFd pidfd) noexcept -> long {
+    pollfd entry{pidfd.get(), POLLIN, 0};
+    const timespec at_once{};
+    return call_again(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL);
 }
 
 } // namespace nsjoin::detail

@@ -11,7 +11,7 @@
 // A plan becomes data: which processes there are, what each does, in which order and by which
 // system call. Pure: no system call, no allocation.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Makes a schedule of a plan, task by task.
 class Scheduler {
@@ -116,7 +116,7 @@ class Scheduler {
 
     /// The steps of the schedule, but for those that join and create.
     [[nodiscard]] constexpr auto steps_there() const noexcept -> StepSet {
-        const bool written = says(Step::enter_cgroup) && !born_in_cgroup();
+        const bool written = says(Step::enter_cgroup) && (!born_in_cgroup() || plan_.more_cgroups);
         const bool offsets = says(Step::write_time_offsets);
         const bool sources = says(Step::take_mount_sources);
         StepSet there = plan_.said | Step::check_plan | Step::make_child;

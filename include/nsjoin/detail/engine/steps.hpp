@@ -13,7 +13,7 @@
 // What the joiner and the child do, a function a step. All of it runs between clone and return:
 // system calls only, no allocation, no lock, nothing of the libc that keeps state.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Writes all of `text` at once, as the files of /proc want it. Of a kernel or filter that takes
 /// less, EIO.
@@ -25,7 +25,13 @@ namespace nsjoin::detail {
 // ── The first process ───────────────────────────────────────────────────────────────────────────
 
 [[nodiscard]] inline auto enter_cgroup(const Attempt& attempt) noexcept -> Result<void> {
-    return outcome(Step::enter_cgroup, write_once(attempt.cgroup_procs.get(), "0"));
+    for (const OwnedFd& procs : attempt.cgroup_procs) {
+        const long result = procs.ok() ? write_once(procs.get(), "0") : 0;
+        if (result < 0) {
+            return outcome(Step::enter_cgroup, result);
+        }
+    }
+    return {};
 }
 
 /// The child's number in /proc, or 0.
@@ -310,13 +316,6 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     }
 }
 
-/// 1 if the process of a pidfd has ended, else 0; or -errno.
-[[nodiscard]] inline auto has_ended(BorrowedFd pidfd) noexcept -> long {
-    pollfd entry{pidfd.get(), POLLIN, 0};
-    const timespec at_once{};
-    return call_again(SYS_ppoll, &entry, 1UL, &at_once, nullptr, 0UL);
-}
-
 /// A caller that died before the signal was set sends none. Where there is a channel, it shows
 /// there.
 [[nodiscard]] inline auto set_death_signal(const Attempt& attempt) noexcept -> Result<void> {
@@ -335,12 +334,12 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     const long sent = call_again(SYS_sendto, attempt.child_end.get(), &message, sizeof message,
                                  MSG_NOSIGNAL, nullptr, 0);
     if (sent < 0) {
-        exit_now(1);
+        exit_now(static_cast<int>(-sent)); // all that it can say
     }
     if (attempt.run.plan.console.ok()) {
         attempt.run.standard.leave();
     }
-    if (!attempt.run.outline.program) {
+    if (!attempt.run.outline.program && !attempt.run.options.keep_channel) {
         attempt.child_end.reset();
     }
     return {};

@@ -13,7 +13,7 @@
 
 // What a schedule is made of: processes, and the tasks of each, in their order.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// By which system call a task is done, where its step alone does not say it.
 enum class Call : std::uint8_t {
@@ -90,7 +90,7 @@ struct ProcessFacts {
 
 /// What happens, for one attempt.
 struct Schedule {
-    static constexpr std::size_t capacity = plan_step_count + kind_count + 5;
+    static constexpr std::size_t capacity = plan_step_count + kind_count + 6;
 
     std::array<Task, capacity> list{};
     std::size_t count = 0;
@@ -105,6 +105,16 @@ struct Schedule {
 
     [[nodiscard]] constexpr auto process(Process which) const noexcept -> const ProcessFacts& {
         return processes[static_cast<std::size_t>(which)];
+    }
+
+    /// Whether a clone places the first process into the plan's first cgroup.
+    [[nodiscard]] constexpr auto born_in_cgroup() const noexcept -> bool {
+        for (const Task& task : tasks()) {
+            if (task.step == Step::enter_cgroup && task.call == Call::with_clone) {
+                return true;
+            }
+        }
+        return false;
     }
 
     constexpr void add(const Task& task) noexcept { list[count++] = task; }

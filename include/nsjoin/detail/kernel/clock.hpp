@@ -6,7 +6,7 @@
 
 #include <ctime>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 

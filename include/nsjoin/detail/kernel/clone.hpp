@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 #if defined(__x86_64__) || defined(__aarch64__)
 inline constexpr bool has_vfork = true;

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <unistd.h>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Ends the program, with a line on standard error that says what was broken.
 [[noreturn, gnu::cold]] inline void give_up(std::string_view why) noexcept {

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <string_view>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 struct ErrnoName {
     int code;

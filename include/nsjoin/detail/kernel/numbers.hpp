@@ -9,7 +9,7 @@
 // The kernel's numbers and structures, as its own headers have them. They are spelled out here
 // because the headers of a build machine are often older than the kernel that runs the program.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr std::uint64_t clone_vm = 0x00000100;
 inline constexpr std::uint64_t clone_fs = 0x00000200;
@@ -55,6 +55,9 @@ inline constexpr unsigned long ns_get_userns = 0xb701;
 inline constexpr unsigned long ns_get_parent = 0xb702;
 inline constexpr unsigned long ns_get_nstype = 0xb703;
 inline constexpr unsigned long ns_get_owner_uid = 0xb704;
+inline constexpr unsigned long ns_get_pid_from_pidns = 0x8004b706; ///< Linux 6.11, as the next
+inline constexpr unsigned long ns_get_tgid_from_pidns = 0x8004b707;
+inline constexpr unsigned long ns_get_tgid_in_pidns = 0x8004b709;
 
 /// PIDFD_GET_*_NAMESPACE: this, or'ed with the number in kind_table (Linux 6.11).
 inline constexpr unsigned long pidfd_get_namespace = 0xff00;
@@ -62,6 +65,8 @@ inline constexpr unsigned long pidfd_get_namespace = 0xff00;
 /// PIDFD_GET_INFO (Linux 6.13; the exit code since 6.15).
 inline constexpr unsigned long pidfd_get_info = 0xc040ff0b;
 inline constexpr std::uint64_t pidfd_info_pid = 1U << 0U;
+inline constexpr std::uint64_t pidfd_info_ids = 1U << 0U | 1U << 1U;
+inline constexpr std::uint64_t pidfd_info_cgroup = 1U << 2U;
 inline constexpr std::uint64_t pidfd_info_exit = 1U << 3U;
 
 /// struct pidfd_info, the first 64 bytes.

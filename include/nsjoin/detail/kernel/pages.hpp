@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Whole pages: new needs the C++ run-time library, and the first malloc(3) of a process twice the
 /// system calls.

@@ -17,7 +17,7 @@
 // What /proc says of the calling process where a system call can't be believed, because a seccomp
 // filter may have answered it. System calls only.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Whether the open file, which may be one with O_PATH, is on a file system with that magic number.
 [[nodiscard]] inline auto lies_on(int fd, std::uint64_t magic) noexcept -> bool {
@@ -32,16 +32,19 @@ namespace nsjoin::detail {
     return open_at(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY);
 }
 
-/// Whether that /proc calls the calling process by that number: else it is of another pid
-/// namespace.
-[[nodiscard]] inline auto proc_calls_us(int proc, pid_t pid) noexcept -> bool {
+/// Whether that /proc calls the calling process by that number, 1 or 0: else it is of another pid
+/// namespace. -errno if that can't be asked.
+[[nodiscard]] inline auto proc_calls_us(int proc, pid_t pid) noexcept -> long {
     std::array<char, 16> text{};
     const long length = call(SYS_readlinkat, proc, "self", text.data(), text.size());
+    if (length < 0) {
+        return length == -ENOENT ? 0 : length; // a process that it does not know
+    }
     long number = 0;
     for (long i = 0; i < length; ++i) {
         number = 10 * number + (text[static_cast<std::size_t>(i)] - '0');
     }
-    return length > 0 && number == pid;
+    return length > 0 && number == pid ? 1 : 0;
 }
 
 /// How many threads /proc says that the calling process has, or 0 where it can't be believed.
@@ -58,7 +61,7 @@ namespace nsjoin::detail {
     // A link a thread, beside the two that every directory has.
     const bool known = tasks >= 0 && lies_on(directory, proc_super_magic) &&
                        lies_on(tasks, proc_super_magic) &&
-                       proc_calls_us(directory, static_cast<pid_t>(call(SYS_getpid))) &&
+                       proc_calls_us(directory, static_cast<pid_t>(call(SYS_getpid))) == 1 &&
                        ::fstat(tasks, &facts) == 0 && facts.st_nlink > 2;
     if (tasks >= 0) {
         close_once(tasks);

@@ -7,7 +7,7 @@
 #include <csignal>
 #include <ctime>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Holds back, over a scope, the signal that a system call raises for its thread where it also
 /// fails (SIGPIPE, SIGXFSZ): the error says enough. One that was pending before stays so.

@@ -6,11 +6,25 @@
 #include <nsjoin/error.hpp>
 
 #include <cerrno>
+#include <cstdint>
 #include <string_view>
+#include <sys/wait.h>
 
 // The words of errors.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
+
+/// How a process ended, by its wait status: nothing, if that is unknown_status.
+[[nodiscard]] inline auto how_it_ended(int wait_status) noexcept -> Subject {
+    Subject text;
+    if (wait_status == unknown_status) {
+        return text;
+    }
+    const bool exited = WIFEXITED(wait_status);
+    text.append(exited ? " (exit code " : " (signal ");
+    return text.append(std::int64_t{exited ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status)})
+        .append(")");
+}
 
 /// The reason, and what to do.
 [[nodiscard]] constexpr auto reason_text(Reason reason) noexcept -> std::string_view {
@@ -111,6 +125,12 @@ namespace nsjoin::detail {
         return "the id maps have no id 0 that the child could become: name other ids, or keep them";
     case Reason::bad_message:
         return "the supervisor's message breaks the rules of its dialect";
+    case Reason::no_subordinate_ids:
+        return "the user has no range there: usermod --add-subuids and --add-subgids add one; or "
+               "map "
+               "the own ids alone";
+    case Reason::inside_failed:
+        return "it is what the plan's own function says";
     }
     return {};
 }
@@ -164,6 +184,8 @@ namespace nsjoin::detail {
                      "capabilities, or CAP_SYS_PTRACE over its user namespace), or of a path that "
                      "its directories may be searched"
                : code == ENOENT ? "there is no such file"
+               : code == ESTALE ? "it is gone, or the caller may not see it; by its id alone it is "
+                                  "found since Linux 6.19"
                                 : "";
     case Step::set_oom_score_adj:
         return code == EACCES ? "lowering it needs CAP_SYS_RESOURCE in the initial user namespace"

@@ -11,7 +11,7 @@
 
 // What a Result is made of.
 
-namespace nsjoin {
+namespace nsjoin::inline v0_1 {
 
 class Unexpected;
 template <typename T>

@@ -4,7 +4,7 @@
 
 #include <nsjoin/detail/kernel/target.hpp>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 // Texts in the order of the enum, each ended by a NUL: a table of texts has a relocation each,
 // which costs a program three times as much as the text, and an includer's compiler more than all
@@ -58,6 +58,7 @@ inline constexpr const char* step_names =
     "bring up the loopback interface\0"                           // bring_up_loopback
     "open the mount sources\0"                                    // open_mount_sources
     "take the mount sources\0"                                    // take_mount_sources
+    "call the plan's function\0"                                  // call_inside
     "take a descriptor table of its own\0"                        // own_descriptors
     "start a session\0"                                           // new_session
     "make the console the controlling terminal\0"                 // set_console
@@ -79,6 +80,7 @@ inline constexpr const char* step_names =
     "set the capabilities\0"                                      // set_capabilities
     "set no_new_privs\0"                                          // set_no_new_privileges
     "set the parent-death signal\0"                               // set_death_signal
+    "call the plan's last function\0"                             // call_last
     "report to the caller\0"                                      // report
     "make the pipe that tells of the execution\0"                 // offer_errors
     "pass the descriptors\0"                                      // pass_descriptors
@@ -104,6 +106,7 @@ inline constexpr const char* step_names =
     "set the terminal's mode\0"                                   // terminal_mode
     "read or set the window size\0"                               // window_size
     "read the process's ids\0"                                    // read_credentials
+    "read the subordinate ids\0"                                  // read_subordinate_ids
     "read the bootstrap message\0"                                // read_bootstrap
     "seal the executable\0"                                       // seal_executable
     "start the embedding program\0"                               // start_program
@@ -120,7 +123,7 @@ inline constexpr const char* step_systems =
     "fstatfs, openat(cgroup.procs)\0"                             // open_cgroup
     "pidfd_open\0"                                                // pin_caller
     "socketpair\0"                                                // make_channel
-    "socketpair, setsockopt\0"                            // make_opener
+    "socketpair, setsockopt, clone3\0"                    // make_opener
     "clone\0"                                                     // make_joiner
     "write(cgroup.procs)\0"                                       // enter_cgroup
     "openat, write(/proc/self/oom_score_adj)\0"                   // set_oom_score_adj
@@ -158,6 +161,7 @@ inline constexpr const char* step_systems =
     "socket, ioctl(SIOCGIFFLAGS), ioctl(SIOCSIFFLAGS)\0"          // bring_up_loopback
     "prctl, recvmsg, openat, setns, openat, sendmsg(SCM_RIGHTS)\0" // open_mount_sources
     "sendto, recvfrom, recvmsg(SCM_RIGHTS), dup3\0"               // take_mount_sources
+    "whatever it calls\0"                                         // call_inside
     "close_range(CLOSE_RANGE_UNSHARE) or unshare(CLONE_FILES)\0"  // own_descriptors
     "setsid\0"                                                    // new_session
     "ioctl(TIOCSCTTY), dup3\0"                                    // set_console
@@ -179,6 +183,7 @@ inline constexpr const char* step_systems =
     "prctl(PR_CAPBSET_READ), capget, capset, prctl(PR_CAP_AMBIENT), capget, prctl\0"              // set_capabilities
     "prctl(PR_SET_NO_NEW_PRIVS)\0"                                // set_no_new_privileges
     "prctl(PR_SET_PDEATHSIG)\0"                                   // set_death_signal
+    "whatever it calls\0"                                         // call_last
     "sendto\0"                                                    // report
     "pipe2, sendmsg(SCM_RIGHTS)\0"                                // offer_errors
     "fcntl, dup3, close_range\0"                                  // pass_descriptors
@@ -204,6 +209,7 @@ inline constexpr const char* step_systems =
     "ioctl(TCSETS)\0"                                             // terminal_mode
     "ioctl(TIOCSWINSZ)\0"                                         // window_size
     "getgroups\0"                                                 // read_credentials
+    "openat, read\0"                                              // read_subordinate_ids
     "read\0"                                                      // read_bootstrap
     "memfd_create, execveat\0"                                    // seal_executable
     "execve\0"                                                    // start_program

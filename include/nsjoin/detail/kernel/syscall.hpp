@@ -26,7 +26,7 @@
 // The system calls that the libc wraps wrongly for us (set*id, which signals every thread), not at
 // all (clone3), or only in new versions. Each returns what the kernel does: a value, or -errno.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Makes a system call; returns its value or -errno. Leaves errno as the libc's wrapper does.
 template <typename... Args>

@@ -12,7 +12,7 @@
 // Text without allocation, and without the functions of <string_view> that can throw: a program
 // that is linked as C or Go has nobody who could.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The first `count` characters, or all if there are fewer.
 [[nodiscard]] constexpr auto first(std::string_view text, std::size_t count) noexcept

@@ -16,7 +16,7 @@
 // How values are written into a message and read out of it, one after the other, by functions that
 // serve both: what is written is read in the same order. Both ends are the same program.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The most descriptors that one request has: the command's, and a plan's.
 inline constexpr std::size_t most_in_request = 300;

@@ -16,7 +16,7 @@
 // What a program inherits of the process that starts it, as the caller has it at the call: a
 // launcher has what the caller had when it started that.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr std::size_t limit_count = 16; ///< RLIMIT_NLIMITS, the same since Linux 2.6.25
 inline constexpr int last_signal = 64;
@@ -61,23 +61,46 @@ void state_fields(Archive& archive, State& state) noexcept {
     return set;
 }
 
-inline void read_limits(std::array<rlimit, limit_count>& limits) noexcept {
-    for (std::size_t i = 0; i < limit_count; ++i) {
-        (void)call(SYS_prlimit64, 0, i, nullptr, &limits[i]);
+[[nodiscard]] inline auto read_limits(std::array<rlimit, limit_count>& limits) noexcept
+    -> Result<void> {
+    Result<void> done;
+    for (std::size_t i = 0; i < limit_count && done; ++i) {
+        done = outcome(Step::set_limits, call(SYS_prlimit64, 0, i, nullptr, &limits[i]));
     }
+    return done;
 }
 
 /// The umask and the ignored signals, of /proc/PID/status: a call each costs more, and umask(2)
 /// changes what it tells. Linux 4.7.
-inline void read_status(CallerState& state, BorrowedFd status) noexcept {
+[[nodiscard]] inline auto read_status(CallerState& state, BorrowedFd status) noexcept
+    -> Result<void> {
     constexpr std::uint64_t unknown = ~std::uint64_t{0};
     std::array<char, 2048> text; // NOLINT(*-member-init)
     const long length = call_again(SYS_pread64, status.get(), text.data(), text.size(), 0L);
+    if (length < 0 && status.ok()) {
+        return fail(Step::set_umask, static_cast<int>(-length), "/proc/self/status");
+    }
     const std::string_view all{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
     const std::uint64_t umask = number_in_status(all, "\nUmask:\t", 8, unknown);
     state.umask = umask == unknown ? -1 : static_cast<std::int32_t>(umask);
     const std::uint64_t ignored = number_in_status(all, "\nSigIgn:\t", 16, unknown);
     state.ignored = ignored == unknown ? ignored_signals() : ignored;
+    return {};
+}
+
+/// Which of the standard descriptors a program would have. With close-on-exec one is no program's:
+/// perhaps the socket of the launcher itself.
+[[nodiscard]] inline auto ask_for_standard(CallerState& state) noexcept -> Result<void> {
+    for (int number = 0; number <= STDERR_FILENO; ++number) {
+        const long flags = call(SYS_fcntl, number, F_GETFD, 0);
+        if (flags < 0 && flags != -EBADF) {
+            return outcome(Step::pass_descriptors, flags);
+        }
+        if (flags == 0) {
+            state.standard[static_cast<std::size_t>(number)] = BorrowedFd{number};
+        }
+    }
+    return {};
 }
 
 /// The calling thread's working directory, also one that its ids may not search: open_tree(2),
@@ -97,11 +120,8 @@ inline void read_status(CallerState& state, BorrowedFd status) noexcept {
 /// working directory, and owns it.
 [[nodiscard]] inline auto ask_for_state(CallerState& state, BorrowedFd status,
                                         OwnedFd& directory) noexcept -> Result<void> {
-    for (int number = 0; number <= STDERR_FILENO; ++number) {
-        // With close-on-exec it is no program's: perhaps the socket of the launcher itself.
-        if (call(SYS_fcntl, number, F_GETFD, 0) == 0) {
-            state.standard[static_cast<std::size_t>(number)] = BorrowedFd{number};
-        }
+    if (Result<void> asked = ask_for_standard(state); !asked) {
+        return asked;
     }
     auto opened = open_directory();
     if (!opened) {
@@ -109,11 +129,18 @@ inline void read_status(CallerState& state, BorrowedFd status) noexcept {
     }
     directory = *std::move(opened);
     state.directory = directory;
-    read_status(state, status);
-    state.group = ::getpgid(0);
-    state.priority = static_cast<std::int32_t>(call(SYS_getpriority, PRIO_PROCESS, 0));
+    Result<void> done = read_status(state, status);
+    const long group = call(SYS_getpgid, 0);
+    state.group = static_cast<pid_t>(group);
+    const long priority = call(SYS_getpriority, PRIO_PROCESS, 0);
+    state.priority = static_cast<std::int32_t>(priority);
     (void)call(SYS_rt_sigprocmask, SIG_SETMASK, nullptr, &state.mask, sizeof state.mask);
-    read_limits(state.limits);
+    done = done ? outcome(Step::start_program, group) : done;
+    done = done ? outcome(Step::set_priority, priority) : done;
+    done = done ? read_limits(state.limits) : done;
+    if (!done) {
+        return done;
+    }
     constexpr std::string_view name = "PATH=";
     const char* const path = ::getenv("PATH"); // NOLINT(concurrency-mt-unsafe): only read
     state.path = path == nullptr ? name : path - name.size(); // NOLINT(*-pointer-arithmetic)

@@ -16,7 +16,7 @@
 // How a caller, its launcher and the joiner of a request talk. Each request has a channel of its
 // own, whose other end goes to the first joiner that waits: so no request waits for another.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The variable that tells a program that it is a launcher, and on which socket.
 inline constexpr const char* launcher_variable = "_NSJOIN_LAUNCHER";

@@ -14,7 +14,7 @@
 // What becomes of one request: a joiner waits for it, joins, makes the program's process as the
 // caller's own child, and ends.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The joiner of one request: a copy of the launcher, and the caller's own child. The program's
 /// process runs on its memory, which is nobody else's, and which it never uses again.
@@ -65,7 +65,7 @@ class LauncherJoiner {
         socket_.reset();
         LauncherReply reply;
         reply.what = LauncherReply::What::taken;
-        if (!say(reply, {})) {
+        if (say(reply, {}) < 0) {
             exit_now(0);
         }
     }
@@ -140,19 +140,17 @@ class LauncherJoiner {
 
     /// Before it does anything: whatever becomes of this process, the caller knows its child. One
     /// that the caller does not hear of ends.
-    static void born(void* self, BorrowedFd pidfd) noexcept {
+    [[nodiscard]] static auto born(void* self, BorrowedFd pidfd) noexcept -> Result<void> {
         LauncherReply reply;
         reply.what = LauncherReply::What::child;
-        if (!static_cast<LauncherJoiner*>(self)->say(reply, pidfd)) {
-            exit_now(1);
-        }
+        return outcome(Step::report, static_cast<LauncherJoiner*>(self)->say(reply, pidfd));
     }
 
-    /// Whether it arrived.
-    [[nodiscard]] auto say(LauncherReply& reply, BorrowedFd descriptor) const noexcept -> bool {
+    /// -errno if it did not arrive.
+    [[nodiscard]] auto say(LauncherReply& reply, BorrowedFd descriptor) const noexcept -> long {
         reply.joiner = own_pid_;
         const std::span<const BorrowedFd> list{&descriptor, descriptor.ok() ? 1U : 0U};
-        return send_record(channel_, &reply, sizeof reply, list) == sizeof reply;
+        return send_record(channel_, &reply, sizeof reply, list);
     }
 
     OwnedFd socket_;

@@ -14,7 +14,7 @@
 // What a caller asks of its launcher: a plan, a command, and what the program inherits of the
 // caller. Each function writes, with a Writer, and reads, with a Reader.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// `what(there)`, where there is something, or is said to be.
 template <typename Archive, typename Optional, typename What>
@@ -171,6 +171,9 @@ void plan_fields(Archive& archive, Plan& plan) noexcept {
     enumerator(archive, plan.propagation);
     for (auto* const fd : {&plan.console, &plan.root, &plan.working_directory, &plan.cgroup}) {
         archive.fd(*fd);
+    }
+    for (auto& cgroup : plan.more_cgroups) {
+        archive.fd(cgroup);
     }
     for (auto* const path :
          {&plan.root_path, &plan.new_root, &plan.proc, &plan.working_directory_path}) {

@@ -12,7 +12,7 @@
 
 // What a launcher does: it keeps joiners ready, each of which waits for one request.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// A launcher, from its start to its end.
 class LauncherProcess {
@@ -67,7 +67,7 @@ class LauncherProcess {
         (void)call(SYS_setpgid, 0, 0);
         mark_.put(socket_); // a program's limits are its caller's again
         own_.ignored = ignored_signals();
-        read_limits(own_.limits);
+        (void)read_limits(own_.limits); // else the caller's are set one by one
     }
 
     /// Why there is none at all, or 0.
@@ -113,7 +113,8 @@ class LauncherProcess {
         slot.reset(pidfd);
         LauncherSpare spare{static_cast<pid_t>(pid)};
         const BorrowedFd told = slot;
-        (void)send_record(socket_, &spare, sizeof spare, {&told, 1});
+        const long sent = send_record(socket_, &spare, sizeof spare, {&told, 1});
+        untold_ = untold_ || sent != sizeof spare;
         return 0;
     }
 
@@ -175,7 +176,7 @@ class LauncherProcess {
         for (const OwnedFd& joiner : joiners_) {
             (void)call(SYS_pidfd_send_signal, joiner.get(), SIGKILL, nullptr, 0U);
         }
-        exit_now(0);
+        exit_now(untold_ ? 1 : 0); // then the caller looks for those itself
     }
 
     OwnedFd socket_;
@@ -183,6 +184,7 @@ class LauncherProcess {
     OwnedFd owner_;
     OwnedFd wanted_; ///< the caller wants another joiner: an eventfd(2)
     std::array<OwnedFd, most> joiners_;
+    bool untold_ = false; ///< the caller does not know of a joiner
     std::size_t enough_ = fewest;
     LauncherState own_;
     BirthMark mark_; ///< by which a joiner is known that nobody was told of

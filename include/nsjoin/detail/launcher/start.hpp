@@ -15,7 +15,7 @@
 
 // How a caller starts a launcher.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The number under which a launcher finds its socket.
 inline constexpr int launcher_socket = 3;
@@ -74,6 +74,9 @@ class LauncherConnection {
             }
         }
         if (killed_ || !status || status->wait_status() != 0) {
+            socket_.reset(); // there may be no other numbers to look around with
+            wanted_.reset();
+            (void)process_.release();
             end_marked(other_end_);
         }
     }
@@ -117,7 +120,7 @@ class LauncherConnection {
         (void)call(SYS_write, wanted_.get(), &one, sizeof one);
     }
 
-    /// A joiner was killed: it may have made a child that nobody was told of.
+    /// A joiner may have made a child that nobody was told of.
     void suspect() noexcept { killed_ = true; }
 
     /// It does not answer: the next call is to find another one.
@@ -173,6 +176,21 @@ class LauncherConnection {
     std::vector<PidFd> ending_;
 };
 
+/// The error of who asks a launcher that is not there any more.
+[[nodiscard]] inline auto launcher_died() noexcept -> Unexpected {
+    return Unexpected{
+        Error{Step::start_program, Reason::process_died, unknown_status, Subject{"the launcher"}}};
+}
+
+/// The error for a program that ended, or closed its socket, without a first word.
+[[nodiscard]] inline auto ended_at_start(const PidFd& process, const std::string& program) noexcept
+    -> Unexpected {
+    // Its socket is closed before it has ended.
+    const Result<ExitStatus> status = process.wait(Duration::milliseconds(100));
+    return Unexpected{Error{Step::start_program, Reason::process_died,
+                            status ? status->wait_status() : unknown_status, Subject{program}}};
+}
+
 /// Waits for a launcher's first word, and takes what comes with it.
 [[nodiscard]] inline auto await_hello(const PidFd& process, BorrowedFd socket,
                                       const std::string& program, Duration limit) noexcept
@@ -201,9 +219,12 @@ class LauncherConnection {
     if (size == sizeof hello && hello == LauncherHello{} && wanted.ok()) {
         return wanted;
     }
+    if (size < 0 && size != -EAGAIN && size != -ECONNRESET) {
+        return fail(Step::start_program, static_cast<int>(-size), program);
+    }
     return size > 0
                ? fail(Step::start_program, Reason::bad_message, "a launcher of another version")
-               : fail(Step::start_program, Reason::process_died, program);
+               : ended_at_start(process, program);
 }
 
 /// Executes the program, by its path or open, with nothing but the socket.
@@ -226,10 +247,36 @@ class LauncherConnection {
     return execute_plan(nothing, command, perform<possible({}, {}, 0)>);
 }
 
+/// The program in a sealed copy, which costs the memory of one: where it can't be on a mount of its
+/// own (before Linux 5.12, without CAP_SYS_ADMIN), and one whom the caller lets act as itself,
+/// inside of what is joined, could write the file. The result is not open for what open_sealed()
+/// refuses.
+[[nodiscard]] inline auto open_sealed_copy(const char* path) noexcept -> OwnedFd {
+    const auto place = open_owned(Step::seal_executable, AT_FDCWD, path, O_PATH);
+
+    struct stat about {};
+
+    if (!place || ::fstat(place->get(), &about) != 0 || (about.st_mode & S_IFMT) != S_IFREG) {
+        return {};
+    }
+    if (::geteuid() != 0 && ::geteuid() != about.st_uid) {
+        return {};
+    }
+    const auto program = reopen(Step::seal_executable, *place, O_RDONLY, path);
+    if (!program || !is_elf(*program) || changes_rights(*program, about)) {
+        return {};
+    }
+    auto copy = sealed_copy(*program);
+    return copy ? *std::move(copy) : OwnedFd{};
+}
+
 /// Starts the program, sealed where that can be had.
 [[nodiscard]] inline auto start_launcher_program(const std::string& path, BorrowedFd socket)
     -> Result<PidFd> {
-    const OwnedFd sealed = open_sealed(path.c_str());
+    OwnedFd sealed = open_sealed(path.c_str());
+    if (!sealed.ok()) {
+        sealed = open_sealed_copy(path.c_str());
+    }
     if (sealed.ok()) {
         if (auto started = execute_launcher(Program::open_file(sealed), socket)) {
             return started;

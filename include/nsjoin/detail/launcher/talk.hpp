@@ -10,7 +10,7 @@
 #include <poll.h>
 #include <utility>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Descriptors' numbers for what a request will bring: a process that is at work already could not
 /// be known without one. fcntl(2) F_DUPFD_CLOEXEC.
@@ -56,7 +56,7 @@ class LauncherTalk {
     [[nodiscard]] auto taken() const noexcept -> bool { return taken_; }
 
     [[nodiscard]] auto run() -> Result<PidFd> {
-        Result<PidFd> child = fail(Step::start_program, Reason::process_died, "the launcher");
+        Result<PidFd> child = launcher_died();
         while (step(child)) {
         }
         if (child) {
@@ -71,12 +71,13 @@ class LauncherTalk {
         if (!taken_ && child.error().reason == Reason::deadline_passed) {
             launcher_.give_up();
         }
+        const bool unknown = !heard_ || child_.pid() == 0;
         end(std::move(joiner_));
         end(std::move(child_));
         if (late) {
             end(*std::move(late));
         }
-        if (child.error().reason == Reason::process_died) {
+        if (unknown) { // a child may have ended before it could tell of itself
             launcher_.suspect();
         }
         return child;
@@ -139,6 +140,9 @@ class LauncherTalk {
         if (size > 0) {
             (void)message.take({&descriptor, 1});
         }
+        if (size < 0 && size != -EAGAIN && size != -ECONNRESET) {
+            child = fail(Step::report, static_cast<int>(-size));
+        }
         if (size != sizeof reply) {
             return size == -EAGAIN && !ended;
         }
@@ -161,6 +165,7 @@ class LauncherTalk {
             child = verified(process.fd().ok() ? std::move(process) : std::move(child_));
             return false;
         default:
+            heard_ = true;
             child = Unexpected{reply.error};
             return false;
         }
@@ -228,6 +233,7 @@ class LauncherTalk {
     Deadline deadline_;
     Deadline taking_;
     bool taken_ = false;
+    bool heard_ = false; ///< that it failed
     PidFd joiner_{OwnedFd{}, 0};
     PidFd child_{OwnedFd{}, 0};
 };

@@ -13,7 +13,7 @@
 // A plan in the form in which it travels, which needs nothing any more of what the plan borrows;
 // and how a request is sent, whichever form its plan has.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 struct WrittenPlan {
     std::vector<std::byte> bytes;

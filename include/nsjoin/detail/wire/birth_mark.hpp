@@ -18,7 +18,7 @@
 // has had no effect since Linux 2.4.25. So the joiner sets that to the number of the socket that it
 // shares with its supervisor, and the child sets it back as soon as it has been told of.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr int rlimit_locks = 10;
 

@@ -21,7 +21,7 @@
 // Which of a supervisor's children are those of the program that it started. A child that it has is
 // not its own to end or to wait for: it may be another library's, or one whose parent has ended.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Adds the children that a thread's file in /proc names, as far as the kernel shows them
 /// (CONFIG_PROC_CHILDREN), by their numbers in that /proc.
@@ -42,6 +42,41 @@ inline void add_children(BorrowedFd proc, const char* path, std::vector<pid_t>& 
     }
 }
 
+/// The children of this process, found among all processes: where the kernel does not name them
+/// (without CONFIG_PROC_CHILDREN).
+[[nodiscard]] inline auto scan_for_children(BorrowedFd proc) -> std::vector<pid_t> {
+    std::vector<pid_t> children;
+    const long opened = open_at(proc.get(), ".", O_RDONLY | O_DIRECTORY);
+    DIR* const directory = opened < 0 ? nullptr : ::fdopendir(static_cast<int>(opened));
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a stream of its own
+    while (const dirent* entry = directory != nullptr ? ::readdir(directory) : nullptr) {
+        pid_t pid = 0;
+        if (!parse_number(&entry->d_name[0], pid)) {
+            continue;
+        }
+        const SmallPath path = SmallPath{""}.append(pid).append("/stat");
+        const OwnedFd file{static_cast<int>(open_at(proc.get(), path.c_str(), O_RDONLY))};
+        std::array<char, 512> text{};
+        const long length = call_again(SYS_read, file.get(), text.data(), text.size());
+        std::string_view rest{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
+        const std::size_t end = rest.rfind(") "); // of the name, which may be anything
+        rest = end == std::string_view::npos ? "" : after(rest, end + 4); // and of the state
+        pid_t parent = 0;
+        if (parse_number(take_until(rest, ' '), parent) && parent == ::getpid()) {
+            children.push_back(pid);
+        }
+    }
+    if (directory != nullptr) {
+        (void)::closedir(directory);
+    }
+    return children;
+}
+
+/// Whether the kernel names the children of a thread.
+[[nodiscard]] inline auto names_children(BorrowedFd proc) noexcept -> bool {
+    return has_entry(proc, "thread-self/children");
+}
+
 /// The children of the calling thread.
 [[nodiscard]] inline auto thread_children(BorrowedFd proc) -> std::vector<pid_t> {
     std::vector<pid_t> children;
@@ -51,6 +86,9 @@ inline void add_children(BorrowedFd proc, const char* path, std::vector<pid_t>& 
 
 /// The children of all threads of this process.
 [[nodiscard]] inline auto process_children(BorrowedFd proc) -> std::vector<pid_t> {
+    if (!names_children(proc)) {
+        return scan_for_children(proc);
+    }
     std::vector<pid_t> children;
     const long opened = open_at(proc.get(), "self/task", O_RDONLY | O_DIRECTORY);
     DIR* const directory = opened < 0 ? nullptr : ::fdopendir(static_cast<int>(opened));
@@ -117,11 +155,14 @@ void end_those(BorrowedFd proc, const List& list, const IsOurs& is_ours) {
 inline void end_untold(ino_t socket) {
     // In another /proc the numbers are others.
     if (const auto proc = open_own_proc(::getpid())) {
-        const auto list = [](BorrowedFd where) {
-            return thread_children(where);
+        const bool named = names_children(*proc);
+        const auto list = [named](BorrowedFd where) {
+            return named ? thread_children(where) : scan_for_children(where);
         };
+        // Of another thread's children a copy may have the socket; the mark it has not.
         end_those(*proc, list, [&](pid_t pid) {
-            return has_birth_mark(*proc, pid, socket) || holds_socket(*proc, pid, socket);
+            return has_birth_mark(*proc, pid, socket) ||
+                   (named && holds_socket(*proc, pid, socket));
         });
     }
 }

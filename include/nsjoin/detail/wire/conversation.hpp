@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The talk with an embedding program that was started.
 class Conversation {
@@ -51,6 +51,13 @@ class Conversation {
         }
         return Unexpected{Error{Step::start_program, Reason::process_died, status->wait_status(),
                                 Subject{options_.program}}};
+    }
+
+    /// What the program, which has ended, had said before: the child is known by that.
+    void hear_rest() {
+        for (int tries = 0; tries < 3 && reply_.find('\n') == std::string::npos; ++tries) {
+            (void)read_reply();
+        }
     }
 
     /// The pid that the reply names; 0 if there is none.
@@ -98,7 +105,8 @@ class Conversation {
         if (count > 0) {
             sent_ += static_cast<std::size_t>(count);
         } else if (count == -EPIPE || count == -ECONNRESET) {
-            sent_ = message_.size(); // why it reads no more, its log tells
+            sent_ = message_.size();                        // why it reads no more, its log tells
+            (void)call(SYS_shutdown, pipe_.get(), SHUT_WR); // nobody waits for the rest
         } else if (count != -EAGAIN && count != -EINTR) {
             return fail(Step::start_program, static_cast<int>(-count), "send the message");
         }

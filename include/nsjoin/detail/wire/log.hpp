@@ -5,7 +5,6 @@
 #include <nsjoin/bootstrap/log_level.hpp>
 #include <nsjoin/detail/kernel/reasons.hpp>
 #include <nsjoin/detail/kernel/text.hpp>
-#include <nsjoin/pid_fd.hpp>
 #include <nsjoin/pipe.hpp>
 
 #include <array>
@@ -18,7 +17,7 @@
 
 // What an embedding program tells its supervisor beside the reply: lines of JSON.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr std::array<std::string_view, 7> log_level_names{
     "panic", "fatal", "error", "warning", "info", "debug", "trace"};
@@ -36,10 +35,7 @@ inline void append_words(LogText& text, const Error& error) noexcept {
     if (error.reason != Reason::system) {
         text.append(reason_text(error.reason));
         if (error.reason == Reason::process_died) {
-            const ExitStatus status{error.code};
-            text.append(status.exited() ? " (exit code " : " (signal ");
-            text.append(std::int64_t{status.exited() ? status.exit_code() : status.signal()});
-            text.append(")");
+            text.append(how_it_ended(error.code).view());
         }
         return;
     }

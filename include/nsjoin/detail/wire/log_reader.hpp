@@ -17,7 +17,7 @@
 
 // The log of an embedding program, as its supervisor reads it.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The text of a JSON string that `line` has under `key`, without the escapes; nothing if there is
 /// none.
@@ -73,7 +73,7 @@ namespace nsjoin::detail {
     if (!parse_number(take_until(record, ' '), step) ||
         !parse_number(take_until(record, ' '), reason) ||
         !parse_number(take_until(record, ' '), error.code) || !parse_number(record, length) ||
-        step >= step_table.size() || reason > static_cast<unsigned>(Reason::bad_message)) {
+        step >= step_table.size() || reason > static_cast<unsigned>(last_reason)) {
         return std::nullopt;
     }
     error.step = static_cast<Step>(step);

@@ -14,7 +14,7 @@
 #include <poll.h>
 #include <span>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Fills `buffer` from a stream. Every wait ends: with the writer's death, or the deadline.
 [[nodiscard]] inline auto read_before(const Deadline& deadline, BorrowedFd fd,

@@ -11,7 +11,7 @@
 #include <span>
 #include <string_view>
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// The numbers of the descriptors for the mount sources, one a mount, -1 where none is wanted. Each
 /// is taken in this process until the child has the source there, so that nothing else gets it.

@@ -4,6 +4,7 @@
 
 #include <nsjoin/bootstrap/message_of_plan.hpp>
 #include <nsjoin/bootstrap/supervisor_options.hpp>
+#include <nsjoin/detail/wire/children.hpp>
 #include <nsjoin/detail/wire/seal.hpp>
 #include <nsjoin/pid_fd.hpp>
 #include <nsjoin/pipe.hpp>
@@ -22,7 +23,7 @@
 
 // How a supervisor starts an embedding program.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// Moves the descriptor to a number that is neither a standard stream's nor that of a mount source:
 /// the program is to find it there.
@@ -179,6 +180,12 @@ struct StartedProgram {
             return Unexpected{moved.error()};
         }
     }
+
+    struct stat about {};
+
+    if (::fstat(pipe->second.get(), &about) != 0) { // what it leaves untold is known by that
+        return fail(Step::start_program, errno, options.program);
+    }
     ProgramStart start;
     start.inherit(pipe->second, pipe->second.get());
     start.inherit(log->write_end, log->write_end.get());
@@ -188,18 +195,18 @@ struct StartedProgram {
         sealed.ok() ? start.run(options, SmallPath{"/proc/self/fd/"}.append(sealed.get()).c_str(),
                                 variables)
                     : Result<PidFd>{fail(Step::start_program, ENOEXEC)};
+    if (sealed.ok() && !by_descriptor) {
+        end_untold(about.st_ino); // it may have run before it could be held
+    }
     // By its path also where a security module wants to see one.
     auto joiner = by_descriptor ? std::move(by_descriptor)
                                 : start.run(options, options.program.c_str(), variables);
     if (!joiner) {
+        end_untold(about.st_ino);
         return Unexpected{joiner.error()};
     }
-
-    struct stat about {};
-
-    const ino_t program_end = ::fstat(pipe->second.get(), &about) == 0 ? about.st_ino : 0;
     return StartedProgram{*std::move(joiner), std::move(pipe->first), std::move(log->read_end),
-                          program_end};
+                          about.st_ino};
 }
 
 } // namespace nsjoin::detail

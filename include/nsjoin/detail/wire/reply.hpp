@@ -16,7 +16,7 @@
 
 // How a constructor tells its supervisor of the child: a line of JSON, and a pidfd beside it.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// A pid that no process ever has (the kernel's limit is 2^22), for the stage that there is none
 /// of: a supervisor's wait for it fails at once, and finds no other child. 0 would stand for the

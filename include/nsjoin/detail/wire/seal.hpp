@@ -39,7 +39,7 @@
 // every file of the host. What the mount does not do, and the copy does: keep the file's pages in
 // memory, its locks and its leases apart from those of the program inside.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 inline constexpr unsigned memfd_cloexec = 1;
 inline constexpr unsigned memfd_allow_sealing = 2;
@@ -249,8 +249,10 @@ struct MountAttributes {
     return memory;
 }
 
-/// All of a file of /proc, which has no length. The result ends with a NUL that is not counted.
-[[nodiscard]] inline auto read_whole(BorrowedFd file, std::size_t& length) noexcept -> Array<char> {
+/// All of a file of /proc, which has no length; `failed` is 0, or the -errno after which more may
+/// be missing. The result ends with a NUL that is not counted.
+[[nodiscard]] inline auto read_whole(BorrowedFd file, std::size_t& length, long& failed) noexcept
+    -> Array<char> {
     length = 0;
     Array<char> text{4096};
     for (;;) {
@@ -262,6 +264,7 @@ struct MountAttributes {
         const long count = call_again(SYS_read, file.get(), text.view().data() + length,
                                       text.view().size() - length);
         if (count <= 0) {
+            failed = count;
             return text;
         }
         length += static_cast<std::size_t>(count);
@@ -271,10 +274,10 @@ struct MountAttributes {
 /// The arguments that this process was started with: a constructor has none given by every libc.
 class Arguments {
   public:
-    /// Reads /proc/self/cmdline. Nothing is there if that fails.
+    /// Reads /proc/self/cmdline.
     explicit Arguments(BorrowedFd file) noexcept {
         std::size_t length = 0;
-        text_ = read_whole(file, length);
+        text_ = read_whole(file, length, failed_);
         std::size_t count = 0;
         for (std::size_t i = 0; i < length; ++i) {
             count += text_.view()[i] == '\0' ? 1U : 0U;
@@ -291,7 +294,11 @@ class Arguments {
 
     [[nodiscard]] auto empty() noexcept -> bool { return pointers_.view().front() == nullptr; }
 
+    /// 0, or the -errno after which some may be missing.
+    [[nodiscard]] auto failed() const noexcept -> long { return failed_; }
+
   private:
+    long failed_ = 0;
     Array<char> text_;
     Array<char*> pointers_;
 };
@@ -349,8 +356,9 @@ inline void restore_name(BorrowedFd proc) noexcept {
         return Unexpected{line.error()};
     }
     Arguments arguments{*line};
-    if (arguments.empty()) {
-        return seal_error(-ENODATA, "/proc/self/cmdline");
+    if (arguments.failed() < 0 || arguments.empty()) {
+        return seal_error(arguments.failed() < 0 ? arguments.failed() : -ENODATA,
+                          "/proc/self/cmdline");
     }
     if (const OwnedFd mount = make_sealed_mount(proc->get(), own_executable); mount.ok()) {
         (void)execute_again(mount, arguments, environment); // else the copy

@@ -13,7 +13,7 @@
 
 // What a supervisor says in the environment.
 
-namespace nsjoin::detail {
+namespace nsjoin::inline v0_1::detail {
 
 /// A variable of the supervisor's. Null if it is not set, or empty, which is the same to every
 /// supervisor of runc's; and in a program that got rights by its execution (set-user-ID,

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NSJOIN_RELAY_HPP
+#define NSJOIN_RELAY_HPP
+
+#include <nsjoin/console.hpp>
+#include <nsjoin/detail/relay/typing.hpp>
+#include <nsjoin/pid_fd.hpp>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <fcntl.h>
+#include <optional>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
+
+// How the terminal of a child is shown on the one that the caller was started on.
+
+namespace nsjoin::inline v0_1 {
+
+namespace detail {
+
+/// Lets every signal of the calling thread come through a descriptor, so that none ends the program
+/// while its terminal is raw, until this ends. The kernel's own about faults stay as they are; so
+/// do those that stop a job for touching the terminal in the background.
+class SignalSource {
+  public:
+    SignalSource() noexcept {
+        sigset_t set;
+        sigfillset(&set);
+        for (const int number :
+             {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGTTIN, SIGTTOU}) {
+            sigdelset(&set, number);
+        }
+        // A number of a standard descriptor that was closed is none of ours.
+        const OwnedFd made{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+        error_ = made.ok() ? 0 : errno;
+        const long copy = call(SYS_fcntl, made.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        error_ = made.ok() && copy < 0 ? static_cast<int>(-copy) : error_;
+        fd_.reset(copy < 0 ? -1 : static_cast<int>(copy));
+        if (fd_.ok()) {
+            ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+        }
+    }
+
+    SignalSource(const SignalSource&) = delete;
+    SignalSource(SignalSource&&) = delete;
+    auto operator=(const SignalSource&) -> SignalSource& = delete;
+    auto operator=(SignalSource&&) -> SignalSource& = delete;
+
+    ~SignalSource() {
+        if (fd_.ok()) {
+            ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+        }
+    }
+
+    [[nodiscard]] auto fd() const noexcept -> BorrowedFd { return fd_.borrow(); }
+
+    /// Why there is none, an errno.
+    [[nodiscard]] auto error() const noexcept -> int { return error_; }
+
+    /// The next one's number, or 0.
+    [[nodiscard]] auto take() const noexcept -> int {
+        signalfd_siginfo info{};
+        return ::read(fd_.get(), &info, sizeof info) == sizeof info
+                   ? static_cast<int>(info.ssi_signo)
+                   : 0;
+    }
+
+  private:
+    OwnedFd fd_;
+    int error_ = 0;
+    sigset_t before_{};
+};
+
+/// Whether whoever started this had it ignored, as nohup(1) does.
+[[nodiscard]] inline auto is_ignored(int number) noexcept -> bool {
+    struct sigaction action {};
+
+    return ::sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/// A descriptor that does not block, until this ends.
+class NonBlocking {
+  public:
+    explicit NonBlocking(BorrowedFd fd) noexcept
+        : fd_{fd}, before_{call(SYS_fcntl, fd.get(), F_GETFL, 0)} {
+        (void)call(SYS_fcntl, fd_.get(), F_SETFL, before_ | O_NONBLOCK);
+    }
+
+    NonBlocking(const NonBlocking&) = delete;
+    NonBlocking(NonBlocking&&) = delete;
+    auto operator=(const NonBlocking&) -> NonBlocking& = delete;
+    auto operator=(NonBlocking&&) -> NonBlocking& = delete;
+
+    ~NonBlocking() { (void)call(SYS_fcntl, fd_.get(), F_SETFL, before_); }
+
+  private:
+    BorrowedFd fd_;
+    long before_;
+};
+
+/// A standard descriptor, unless it was closed and the console has its number now.
+[[nodiscard]] inline auto standard_beside(const Console& console, int number) noexcept
+    -> BorrowedFd {
+    const bool taken = console.master.fd().get() == number || console.peer.fd().get() == number;
+    return taken ? BorrowedFd{} : BorrowedFd{number};
+}
+
+/// The first standard descriptor that is a terminal.
+[[nodiscard]] inline auto outer_terminal(const Console& console) noexcept -> BorrowedFd {
+    for (const int number : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        const BorrowedFd standard = standard_beside(console, number);
+        if (is_terminal(standard)) {
+            return standard;
+        }
+    }
+    return {};
+}
+
+class Relay {
+  public:
+    Relay(Console& console, const PidFd& child, const SignalSource& signals) noexcept
+        : console_{console}, child_{child}, signals_{signals} {}
+
+    /// Relays until the child ends, then returns 0, or until a signal is to end the caller, then
+    /// returns it.
+    [[nodiscard]] auto run() -> int {
+        const NonBlocking master{console_.master.fd()};
+        resume();
+        int signal = 0;
+        for (bool child_ended = false; signal == 0 && !child_ended;) {
+            std::array<pollfd, 6> events{{{signals_.fd().get(), POLLIN, 0},
+                                          {child_.fd().get(), POLLIN, 0},
+                                          in_.wants_to_read(),
+                                          in_.wants_to_write(),
+                                          out_.wants_to_read(),
+                                          out_.wants_to_write()}};
+            ::poll(events.data(), events.size(), in_.patience());
+            child_ended = events[1].revents != 0;
+            signal = events[0].revents != 0 ? take_signal() : 0;
+            in_.move(events[2], events[3]);
+            out_.move(events[4], events[5]);
+            signal = signal == 0 ? end_of_flow() : signal;
+        }
+        signal = signal == 0 ? drain() : signal;
+        raw_.reset();
+        return signal;
+    }
+
+  private:
+    /// Writes what the child has left, to the last byte, unless a signal comes meanwhile.
+    [[nodiscard]] auto drain() -> int {
+        while (!out_.rest().empty() || out_.take()) {
+            std::array<pollfd, 2> events{{{signals_.fd().get(), POLLIN, 0}, out_.wants_to_write()}};
+            ::poll(events.data(), events.size(), -1);
+            const int signal = events[0].revents != 0 ? take_signal() : 0;
+            if (signal != 0) {
+                return signal;
+            }
+            out_.move({-1, 0, 0}, events[1]);
+            if (out_.broken()) {
+                return SIGPIPE;
+            }
+        }
+        return 0;
+    }
+
+    /// The signal that the end of a flow is like, or 0.
+    [[nodiscard]] auto end_of_flow() -> int {
+        if (out_.broken()) {
+            return SIGPIPE;
+        }
+        if (!in_.ended()) {
+            return 0;
+        }
+        if (in_.by_a_user()) {
+            return SIGHUP;
+        }
+        in_.type_end_of_file();
+        return 0;
+    }
+
+    /// Acts on a signal. Returns it if it is one that ends the program, else 0.
+    [[nodiscard]] auto take_signal() -> int {
+        const int number = signals_.take();
+        switch (number) {
+        case 0:
+        case SIGCHLD:
+        case SIGURG:
+            return 0;
+        case SIGWINCH:
+            copy_size();
+            return 0;
+        case SIGTSTP:
+            if (is_ignored(number)) {
+                return 0;
+            }
+            raw_.reset();
+            (void)::raise(SIGSTOP);
+            return 0;
+        case SIGCONT:
+            resume();
+            return 0;
+        default:
+            return is_ignored(number) ? 0 : number;
+        }
+    }
+
+    /// Takes the terminal: at the start, and after a stop, as the shell has taken it meanwhile.
+    void resume() {
+        raw_.reset();
+        if (auto raw = RawMode::enter(standard_beside(console_, STDIN_FILENO))) {
+            raw_.emplace(*std::move(raw));
+        }
+        copy_size();
+    }
+
+    void copy_size() const {
+        if (const auto size = window_size(outer_terminal(console_))) {
+            (void)set_window_size(console_.master.fd(), *size);
+        }
+    }
+
+    Console& console_;
+    const PidFd& child_;
+    const SignalSource& signals_;
+    std::optional<RawMode> raw_;
+    Typing in_{standard_beside(console_, STDIN_FILENO), console_};
+    Flow out_{console_.master.fd(), standard_beside(console_, STDOUT_FILENO)};
+};
+
+} // namespace detail
+
+/// Makes a console like the terminal that the caller's standard descriptors are, and gives it its
+/// size, before a child looks at it. Where standard input is none, nothing that comes from there is
+/// echoed; where standard output is none, no carriage return is added. termios(3).
+inline void prepare_console(const Console& console) {
+    const BorrowedFd peer = console.peer.fd();
+    termios mode{};
+    if (::tcgetattr(detail::standard_beside(console, STDIN_FILENO).get(), &mode) != 0) {
+        (void)::tcgetattr(peer.get(), &mode);
+        mode.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    }
+    if (!is_terminal(detail::standard_beside(console, STDOUT_FILENO))) {
+        mode.c_oflag &= ~static_cast<tcflag_t>(OPOST);
+    }
+    (void)::tcsetattr(peer.get(), TCSANOW, &mode);
+    if (const auto size = window_size(detail::outer_terminal(console))) {
+        (void)set_window_size(peer, *size);
+    }
+}
+
+/// How a relay ended.
+struct Relayed {
+    ExitStatus status; ///< the child's
+    int signal = 0;    ///< what was to end the caller, or 0: the child ended by itself
+};
+
+/// Relays the console of a child, which the plan gave it, to the caller's standard input and
+/// output, until the child ends, or a signal is to end the caller: one that it got, SIGHUP where
+/// its terminal was closed, SIGPIPE where nobody reads its output any more. Then the child's
+/// terminal is hung up, so that a shell can save its history and an editor its file, and after
+/// `patience` the child is killed. Either way it has been waited for. What to do of the signal is
+/// the caller's.
+///
+/// Meanwhile a terminal on standard input is raw; SIGWINCH passes the window's size on; SIGTSTP
+/// stops the caller with its terminal as it was, and SIGCONT takes it again; what comes from a file
+/// or a pipe is typed so that lines of any length arrive, and its end. Keep the peer open. The
+/// calling thread has all signals blocked, and takes those of the process that no other thread
+/// takes; its mask and the terminal are as before when it returns. Errors: those of PidFd::wait()
+/// and signalfd(2).
+[[nodiscard]] inline auto relay(Console& console, const PidFd& child,
+                                Duration patience = Duration::milliseconds(1000))
+    -> Result<Relayed> {
+    const detail::SignalSource signals;
+    if (!signals.fd().ok()) {
+        return detail::fail(Step::wait, signals.error(), "signalfd");
+    }
+    const int signal = detail::Relay{console, child, signals}.run();
+    Result<ExitStatus> ended = detail::fail(Step::wait, Reason::deadline_passed);
+    if (signal != 0) {
+        console.master.release().reset();
+        ended = child.wait(patience);
+        if (!ended && ended.error().reason == Reason::deadline_passed) {
+            (void)child.send_signal(SIGKILL);
+        }
+    }
+    if (!ended && ended.error().reason == Reason::deadline_passed) {
+        ended = child.wait();
+    }
+    return ended ? Result<Relayed>{Relayed{*ended, signal}}
+                 : Result<Relayed>{Unexpected{ended.error()}};
+}
+
+} // namespace nsjoin
+
+#endif // NSJOIN_RELAY_HPP
