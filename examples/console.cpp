@@ -5,17 +5,15 @@
 //
 // Three processes: this one relays; pid 1 of the new pid namespace mounts /proc and reaps; the
 // command is pid 1's child, and leads the session of the terminal.
-#include "support/flow.hpp"
 #include "support/options.hpp"
-#include "support/typing.hpp"
 
 #include <nsjoin/console.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
+#include <nsjoin/relay.hpp>
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -26,16 +24,13 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 namespace {
 
 using examples::complain;
 using examples::describe;
-using nsjoin::BorrowedFd;
 using nsjoin::Kind;
 
 constexpr const char* usage = R"(usage: console [OPTION...] [COMMAND [ARGUMENT...]]
@@ -155,148 +150,6 @@ void lead_session() {
     reap_until_end_of(command);
 }
 
-// ── Outside: the relay ──────────────────────────────────────────────────────────────────────────
-
-/// Lets every signal come through a descriptor, so that none ends the program while its terminal
-/// is raw. The kernel's own about faults stay as they are; so do those that stop a job for touching
-/// the terminal in the background.
-[[nodiscard]] auto open_signals() -> nsjoin::OwnedFd {
-    sigset_t set;
-    sigfillset(&set);
-    for (const int number :
-         {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGTTIN, SIGTTOU}) {
-        sigdelset(&set, number);
-    }
-    nsjoin::OwnedFd signals{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-    if (signals.ok()) {
-        sigprocmask(SIG_BLOCK, &set, nullptr);
-    }
-    return signals;
-}
-
-/// Whether whoever started this had it ignored, as nohup(1) does.
-[[nodiscard]] auto is_ignored(int number) -> bool {
-    struct sigaction action {};
-
-    return sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
-}
-
-/// Ends this process as the signal would have.
-void die_of(int number) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, number);
-    sigprocmask(SIG_UNBLOCK, &set, nullptr);
-    raise(number);
-}
-
-/// The first standard descriptor that is a terminal.
-[[nodiscard]] auto outer_terminal() -> BorrowedFd {
-    for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        if (nsjoin::is_terminal(BorrowedFd{standard})) {
-            return BorrowedFd{standard};
-        }
-    }
-    return {};
-}
-
-class Relay {
-  public:
-    Relay(nsjoin::Console& console, const nsjoin::PidFd& child)
-        : console_{console}, child_{child} {}
-
-    /// Relays until the child ends, then returns 0, or until a signal ends this, then returns it.
-    [[nodiscard]] auto run() -> int {
-        const BorrowedFd master = console_.master.fd();
-        fcntl(master.get(), F_SETFL, O_RDWR | O_NONBLOCK);
-        resume();
-        int signal = 0;
-        for (bool child_ended = false; signal == 0 && !child_ended;) {
-            std::array<pollfd, 6> events{{{signals_.get(), POLLIN, 0},
-                                          {child_.fd().get(), POLLIN, 0},
-                                          in_.wants_to_read(),
-                                          in_.wants_to_write(),
-                                          out_.wants_to_read(),
-                                          out_.wants_to_write()}};
-            poll(events.data(), events.size(), in_.patience());
-            child_ended = events[1].revents != 0;
-            signal = events[0].revents != 0 ? take_signal() : 0;
-            in_.move(events[2], events[3]);
-            out_.move(events[4], events[5]);
-            signal = signal == 0 ? end_of_flow() : signal;
-        }
-        if (signal == 0) {
-            out_.drain();
-        }
-        raw_.reset();
-        return signal;
-    }
-
-  private:
-    /// The signal that the end of a flow is like, or 0.
-    [[nodiscard]] auto end_of_flow() -> int {
-        if (out_.broken()) {
-            return SIGPIPE;
-        }
-        if (!in_.ended()) {
-            return 0;
-        }
-        if (in_.by_a_user()) {
-            return SIGHUP;
-        }
-        in_.type_end_of_file();
-        return 0;
-    }
-
-    /// Acts on a signal. Returns it if it is one that ends the program, else 0.
-    [[nodiscard]] auto take_signal() -> int {
-        signalfd_siginfo info{};
-        if (::read(signals_.get(), &info, sizeof info) != sizeof info) {
-            return 0;
-        }
-        const int number = static_cast<int>(info.ssi_signo);
-        switch (number) {
-        case SIGCHLD:
-        case SIGURG:
-            return 0;
-        case SIGWINCH:
-            copy_size();
-            return 0;
-        case SIGTSTP:
-            raw_.reset();
-            raise(SIGSTOP);
-            return 0;
-        case SIGCONT:
-            resume();
-            return 0;
-        default:
-            return is_ignored(number) ? 0 : number;
-        }
-    }
-
-    /// Takes the terminal: at the start, and after a stop, as the shell has taken it meanwhile.
-    void resume() {
-        raw_.reset();
-        if (auto raw = nsjoin::RawMode::enter(BorrowedFd{STDIN_FILENO})) {
-            raw_.emplace(*std::move(raw));
-        }
-        copy_size();
-    }
-
-    void copy_size() {
-        if (const auto size = nsjoin::window_size(outer_terminal())) {
-            (void)nsjoin::set_window_size(console_.master.fd(), *size);
-        }
-    }
-
-    nsjoin::Console& console_;
-    const nsjoin::PidFd& child_;
-    nsjoin::OwnedFd signals_ = open_signals();
-    std::optional<nsjoin::RawMode> raw_;
-    examples::Typing in_{BorrowedFd{STDIN_FILENO}, console_};
-    examples::Flow out_{console_.master.fd(), BorrowedFd{STDOUT_FILENO}};
-};
-
 // ── Outside: before and after ───────────────────────────────────────────────────────────────────
 
 /// A closed standard descriptor's number would be given to the next thing that is opened.
@@ -308,22 +161,13 @@ void open_standard_descriptors() {
     }
 }
 
-/// Makes the inner terminal like the outer one, and gives it its size, before anyone looks at it.
-/// Without a terminal nobody needs an echo of what he types, or carriage returns in what he reads.
-void prepare(const nsjoin::Console& console) {
-    const BorrowedFd peer = console.peer.fd();
-    termios mode{};
-    if (tcgetattr(STDIN_FILENO, &mode) != 0) {
-        tcgetattr(peer.get(), &mode);
-        mode.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    }
-    if (!nsjoin::is_terminal(BorrowedFd{STDOUT_FILENO})) {
-        mode.c_oflag &= ~static_cast<tcflag_t>(OPOST);
-    }
-    tcsetattr(peer.get(), TCSANOW, &mode);
-    if (const auto size = nsjoin::window_size(outer_terminal())) {
-        (void)nsjoin::set_window_size(peer, *size);
-    }
+/// Ends this process as the signal would have.
+void die_of(int number) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    sigprocmask(SIG_UNBLOCK, &set, nullptr);
+    raise(number);
 }
 
 [[nodiscard]] auto make_plan(const nsjoin::Console& console) -> nsjoin::Plan {
@@ -335,25 +179,16 @@ void prepare(const nsjoin::Console& console) {
         .death_signal(SIGKILL);
 }
 
-/// Hangs up, as a terminal does that is closed, so that a shell can save its history and an editor
-/// its file; ends what does not care.
-void hang_up(nsjoin::Console& console, const nsjoin::PidFd& child) {
-    console.master.release().reset();
-    if (!child.wait(std::chrono::seconds{1})) {
-        (void)child.send_signal(SIGKILL);
-        (void)child.wait();
-    }
-}
-
 [[nodiscard]] auto attend(nsjoin::Console& console, const nsjoin::PidFd& child) -> int {
-    const int signal = Relay{console, child}.run();
-    if (signal != 0) {
-        hang_up(console, child);
-        die_of(signal);
-        return 128 + signal;
+    const auto relayed = nsjoin::relay(console, child);
+    if (!relayed) {
+        return complain(relayed.error());
     }
-    const auto status = child.wait();
-    return status ? status->exit_code() : complain(status.error());
+    if (relayed->signal != 0) {
+        die_of(relayed->signal);
+        return 128 + relayed->signal;
+    }
+    return relayed->status.exit_code();
 }
 
 } // namespace
@@ -375,7 +210,7 @@ auto main(int argc, char** argv) -> int {
         std::fputs(nsjoin::explain(plan).c_str(), stdout);
         return EXIT_SUCCESS;
     }
-    prepare(*console);
+    nsjoin::prepare_console(*console);
     auto side = nsjoin::join_and_clone(plan);
     if (!side) {
         return complain(side.error());

@@ -76,8 +76,18 @@ struct Spaces {
     }
 };
 
+/// What a file stands for; ":ID" is a namespace itself, as it is named till the next boot.
 [[nodiscard]] auto open_file(Kind kind, const char* file) -> AnyNamespaceFd {
-    auto space = take(AnyNamespaceFd::open(file));
+    const std::string_view text{file};
+    const bool is_id = text.substr(0, 1) == ":";
+    const auto id = is_id ? examples::parse_number(text.substr(1), UINT64_MAX) : std::nullopt;
+    if (is_id && !id) {
+        die("--" + std::string{nsjoin::facts(kind).long_name} + "=" + file +
+            ": give the id of a namespace behind the colon (ioctl_nsfs(2) NS_GET_ID), or ./" +
+            file + " for a file of that name");
+    }
+    auto space = take(id ? AnyNamespaceFd::open(nsjoin::NamespaceHandle{.id = *id})
+                         : AnyNamespaceFd::open(file));
     if (space.kind() != kind) {
         nsjoin::Subject subject{file};
         subject.append(": a ").append(nsjoin::facts(space.kind()).long_name).append(" namespace");

@@ -4,6 +4,8 @@
 #include "tree/machine.hpp"
 #include "tree/views.hpp"
 
+#include <nsjoin/explain.hpp>
+
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -16,10 +18,14 @@ auto main(int argc, char** argv) -> int {
         std::fputs("usage: tree [--json | --svg]\n", asked ? stdout : stderr);
         return asked ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    const tree::Machine machine = tree::look();
-    const std::string text = option == "--json"  ? tree::as_json(machine)
-                             : option == "--svg" ? tree::as_svg(machine)
-                                                 : tree::as_text(machine);
+    const auto machine = tree::look();
+    if (!machine) {
+        std::fprintf(stderr, "tree: %s\n", nsjoin::explain(machine.error()).c_str());
+        return EXIT_FAILURE;
+    }
+    const std::string text = option == "--json"  ? tree::as_json(*machine)
+                             : option == "--svg" ? tree::as_svg(*machine)
+                                                 : tree::as_text(*machine);
     return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() ? EXIT_SUCCESS
                                                                            : EXIT_FAILURE;
 }

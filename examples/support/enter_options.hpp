@@ -52,6 +52,8 @@ Options and behaviour are those of nsenter(1).
   -h, --help                print this
   -V, --version             print the version
 
+FILE may be :ID, for the namespace of that id (ioctl_nsfs(2) NS_GET_ID; Linux 6.19, util-linux 2.42).
+
 enter becomes COMMAND, which has its pid and its signals, as long as it enters no pid namespace, or with
 --no-fork. Else COMMAND is its child, in the same session and process group, and enter waits for it
 and ends as it does: with the same exit code, or by the same signal. It stops when COMMAND is stopped,

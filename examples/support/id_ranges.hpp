@@ -7,13 +7,13 @@
 
 #include <nsjoin/explain.hpp>
 #include <nsjoin/id_map.hpp>
+#include <nsjoin/subordinate_ids.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <fstream>
 #include <optional>
-#include <pwd.h>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,15 +49,16 @@ struct IdBlock {
 
 /// The files of one of the two sorts of ids.
 struct IdSort {
-    const char* option;       ///< of a single id
-    const char* block_option; ///< of a block
-    const char* subordinate;  ///< subuid(5)
+    const char* option;                                                   ///< of a single id
+    const char* block_option;                                             ///< of a block
+    auto(*subordinate)() -> nsjoin::Result<std::vector<nsjoin::IdRange>>; ///< subuid(5)
     const char* own_map;
 };
 
-inline constexpr IdSort uid_sort{"--map-user", "--map-users", "/etc/subuid", "/proc/self/uid_map"};
-inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
-                                 "/proc/self/gid_map"};
+inline constexpr IdSort uid_sort{"--map-user", "--map-users",
+                                 [] { return nsjoin::subordinate_uids(); }, "/proc/self/uid_map"};
+inline constexpr IdSort gid_sort{"--map-group", "--map-groups",
+                                 [] { return nsjoin::subordinate_gids(); }, "/proc/self/gid_map"};
 
 /// A decimal number of 32 bits.
 [[nodiscard]] inline auto parse_word(std::string_view text) -> std::optional<std::uint32_t> {
@@ -106,26 +107,13 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
                        : nsjoin::IdExtent{numbers[0], numbers[1], numbers[2]}};
 }
 
-/// The first range in a file like subuid(5) that belongs to the caller, by name or by number.
-[[nodiscard]] inline auto subordinate_range(const char* path) -> OrWhy<nsjoin::IdExtent> {
-    const uid_t uid = geteuid();
-    const passwd* entry = getpwuid(uid);
-    const std::string number = std::to_string(uid);
-    const std::string name = entry != nullptr ? entry->pw_name : number;
-    std::ifstream file{path};
-    for (std::string line; std::getline(file, line);) {
-        const auto parts = split(line, ':');
-        if (parts.size() != 3 || (parts[0] != name && parts[0] != number)) {
-            continue;
-        }
-        const auto first = parse_word(parts[1]);
-        const auto count = parse_word(parts[2]);
-        if (first && count && *count != 0) {
-            return nsjoin::IdExtent{0, *first, *count};
-        }
+/// The caller's first range of subordinate ids.
+[[nodiscard]] inline auto subordinate_range(const IdSort& sort) -> OrWhy<nsjoin::IdExtent> {
+    const auto ranges = sort.subordinate();
+    if (!ranges) {
+        return Why{nsjoin::explain(ranges.error())};
     }
-    return Why{std::string{path} + ": no line for " + name + ": add one (" + name +
-               ":100000:65536), or say the ids yourself"};
+    return nsjoin::IdExtent{0, ranges->front().first, ranges->front().count};
 }
 
 /// All ids of the caller's user namespace, mapped to themselves.
@@ -150,7 +138,7 @@ inline constexpr IdSort gid_sort{"--map-group", "--map-groups", "/etc/subgid",
     if (block.from == IdBlock::From::all) {
         return all_ids(sort.own_map);
     }
-    auto found = subordinate_range(sort.subordinate);
+    auto found = subordinate_range(sort);
     auto* const range = std::get_if<nsjoin::IdExtent>(&found);
     if (range == nullptr) {
         return std::get<Why>(std::move(found));

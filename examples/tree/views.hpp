@@ -76,7 +76,7 @@ inline auto name_of(const Namespace& space) -> std::string {
 /// What is to be said of it besides its name.
 inline auto told(const Namespace& space) -> std::string {
     std::string text;
-    if (const pid_t pid = space.first(); pid != 0) {
+    if (const pid_t pid = first_of(space); pid != 0) {
         const auto uid = uid_of(pid);
         text = std::to_string(space.processes.size()) +
                (space.processes.size() == 1 ? " process, " : " processes, ") + std::to_string(pid) +
@@ -125,7 +125,7 @@ inline auto json_text(std::string_view text) -> std::string {
     std::string text = "{\n   \"namespaces\": [";
     const char* comma = "";
     for (const auto& [number, space] : machine.spaces) {
-        const pid_t pid = space.first();
+        const pid_t pid = first_of(space);
         const auto uid = pid != 0 ? uid_of(pid) : std::nullopt;
         text += std::string{comma} + "\n      {\"ns\": " + std::to_string(number) +
                 ", \"type\": " + json_text(nsjoin::facts(space.kind).name) +

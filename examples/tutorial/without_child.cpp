@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// without_child PID PATH: looks at the host name where a process lives, and keeps that namespace
-// alive at PATH, without another process.
+// without_child DIRECTORY: makes the namespaces of a pod, keeps them alive in that directory
+// without a process, and runs two programs in them.
+#include <nsjoin/create_namespaces.hpp>
 #include <nsjoin/explain.hpp>
-#include <nsjoin/join_here.hpp>
+#include <nsjoin/spawn.hpp>
 
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <unistd.h>
 
 static auto complain(const nsjoin::Error& error) -> int {
     std::fprintf(stderr, "without_child: %s\n", nsjoin::explain(error).c_str());
@@ -15,26 +15,30 @@ static auto complain(const nsjoin::Error& error) -> int {
 }
 
 auto main(int argc, char** argv) -> int {
-    if (argc != 3) {
-        std::fputs("usage: without_child PID PATH\n", stderr);
+    using nsjoin::JoinPlan;
+    using nsjoin::Kind;
+    if (argc != 2) {
+        std::fputs("usage: without_child DIRECTORY\n", stderr);
         return EXIT_FAILURE;
     }
-    const auto target = nsjoin::PidFd::open(std::atoi(argv[1]));
-    const auto home = nsjoin::Home<nsjoin::Kind::uts>::open();
-    if (!target || !home) {
-        return complain(target ? home.error() : target.error());
+    const auto pod = nsjoin::create_namespaces(
+        JoinPlan{}.create<Kind::net, Kind::ipc, Kind::uts>().host_name("pod").loopback_up());
+    if (!pod) {
+        return complain(pod.error());
     }
-    const auto names = nsjoin::NamespaceFd<nsjoin::Kind::uts>::open(*target);
-    if (!names) {
-        return complain(names.error());
+    if (const auto pinned = pod->pin(argv[1]); !pinned) {
+        return complain(pinned.error());
     }
-    if (const auto visit = nsjoin::join_here(*home, *names)) {
-        std::array<char, 65> name{};
-        (void)gethostname(name.data(), name.size() - 1);
-        std::printf("there: %s\n", name.data());
-    } else {
-        return complain(visit.error());
+    for (const char* const script :
+         {"echo \"one in $(hostname)\"", "echo \"two in $(hostname)\""}) {
+        const std::array<const char*, 4> words{"sh", "-c", script, nullptr};
+        const auto child =
+            nsjoin::join_and_exec(JoinPlan{}.join(*pod).create<Kind::pid>(),
+                                  {.program = nsjoin::Program::at("/bin/sh"), .arguments = words});
+        const auto status = child ? child->wait() : nsjoin::Unexpected{child.error()};
+        if (!status) {
+            return complain(status.error());
+        }
     }
-    const auto pinned = names->pin(argv[2]);
-    return pinned ? EXIT_SUCCESS : complain(pinned.error());
+    return EXIT_SUCCESS;
 }
