@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <memory>
+#include <poll.h>
 #include <string>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -33,6 +34,9 @@ constexpr auto seven_kinds = nsjoin::kinds<Kind::user, Kind::mount, Kind::pid, K
 
 const std::array<const char*, 2> true_words{"true", nullptr};
 const nsjoin::Command run_true{.program = Program::at("/bin/true"), .arguments = true_words};
+
+/// That a launcher keeps: two, and one more whenever a caller was held up.
+constexpr int most_joiners = 10;
 
 auto by_launcher(Launcher& launcher, const nsjoin::Plan& plan = nsjoin::JoinPlan{})
     -> support::Execute {
@@ -87,6 +91,14 @@ auto hostile_container() -> pid_t {
     return pid;
 }
 
+/// Whether a process that is not dumpable, as a launcher, may ask of which process its pidfd is.
+auto reads_own_fdinfo() -> bool {
+    return support::run_in_child([] {
+               ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+               return ::access("/proc/self/fdinfo/0", R_OK) == 0 ? 0 : 1;
+           }) == 0;
+}
+
 auto memory_of(pid_t pid) -> long {
     std::ifstream file{"/proc/" + std::to_string(pid) + "/smaps_rollup"};
     std::string word;
@@ -118,6 +130,28 @@ TEST_CASE("a launcher starts a program, which is the caller's own child") {
     CHECK(support::wrote(support::shell(by_launcher(*launcher), "exit 0"), ""));
     CHECK(support::shell(by_launcher(*launcher), "exit 7").code == 7);
     CHECK(support::shell(by_launcher(*launcher), "kill -9 $$").code == 128 + SIGKILL);
+    auto child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+    REQUIRE(child);
+    CHECK(support::closes_on_exec(child->fd().get()));
+    CHECK(ends_well(std::move(child)));
+}
+
+TEST_CASE("without the mount that seals it, a launcher runs from a copy in memory") {
+    CHECK(support::run_in_child([] {
+              constexpr long open_tree = 428;
+              CHILD_CHECK(support::deny_syscall(open_tree, ENOSYS));
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              const std::string exe = "/proc/" + std::to_string(launcher->pid()) + "/exe";
+              std::array<char, 64> name{};
+              CHILD_CHECK(::readlink(exe.c_str(), name.data(), name.size() - 1) > 0 ||
+                          ::geteuid() != 0); // it is not dumpable
+              CHILD_CHECK(::geteuid() != 0 || std::string_view{name.data()}.starts_with("/memfd:"));
+              return support::wrote(support::shell(by_launcher(*launcher), "echo $PPID"),
+                                    std::to_string(::getpid()) + "\n")
+                         ? 0
+                         : 1;
+          }) == 0);
 }
 
 TEST_CASE("a launcher's program has the mounts, keys and directory that the plan says") {
@@ -355,6 +389,8 @@ TEST_CASE("errors are those of join_and_exec(), and nothing is left") {
     const auto root = launcher->exec(nsjoin::JoinPlan{}.root(no_directory), run_true);
     REQUIRE(!root);
     CHECK(root.error().step == Step::set_root);
+    CHECK(support::fails_with(launcher->exec(nsjoin::JoinPlan{}.umask(01000), run_true),
+                              Step::check_plan, Reason::bad_value));
     const auto sibling = nsjoin::Plan::from([] {
         nsjoin::Draft draft;
         draft.child_of = nsjoin::ChildOf::callers_parent;
@@ -362,6 +398,57 @@ TEST_CASE("errors are those of join_and_exec(), and nothing is left") {
     }());
     REQUIRE(sibling);
     CHECK(!launcher->exec(*sibling, run_true));
+}
+
+TEST_CASE("who inherits all descriptors has those that it was given, and none of the launcher's") {
+    CHECK(support::run_in_child([] {
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              support::TestPipe pipe;
+              const std::array<nsjoin::PassedFd, 2> passed{
+                  {{nsjoin::BorrowedFd{pipe.writer()}, STDOUT_FILENO},
+                   {nsjoin::BorrowedFd{pipe.reader()}, 9}}};
+              const std::array<const char*, 3> words{"ls", "/proc/self/fd", nullptr};
+              nsjoin::Command command{.program = Program::at("/bin/ls"), .arguments = words};
+              command.descriptors = passed;
+              command.close_others = false;
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, command)));
+              pipe.close_writer();
+              CHILD_CHECK(support::read_all(pipe.reader()) == "0\n1\n2\n3\n9\n"); // ls's own is 3
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a launcher holds nothing open that was its caller's") {
+    CHECK(support::run_in_child([] {
+              support::TestPipe pipe;
+              CHILD_CHECK(::dup2(pipe.writer(), STDIN_FILENO) == STDIN_FILENO);
+              const int other = ::dup(pipe.writer()); // without close-on-exec
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              ::close(STDIN_FILENO);
+              ::close(other);
+              pipe.close_writer();
+              pollfd reader{pipe.reader(), POLLIN, 0};
+              CHILD_CHECK(::poll(&reader, 1, 5'000) == 1); // nobody writes any more
+              return 0;
+          }) == 0);
+}
+
+TEST_CASE("a launcher of another version is told from one's own") {
+    const auto pair = nsjoin::SocketPair::open(nsjoin::SocketKind::seqpacket);
+    const auto self = nsjoin::PidFd::open(::getpid());
+    REQUIRE(pair);
+    REQUIRE(self);
+    nsjoin::detail::LauncherHello newer;
+    ++newer.version;
+    const nsjoin::BorrowedFd any = pair->second;
+    REQUIRE(nsjoin::detail::send_record(pair->second, &newer, sizeof newer, {&any, 1}) ==
+            sizeof newer);
+    CHECK(support::fails_with(
+        nsjoin::detail::await_hello(*self, pair->first, "it", std::chrono::seconds{5}),
+        Step::start_program, Reason::bad_message));
 }
 
 TEST_CASE("two megabytes of arguments and 250 descriptors travel") {
@@ -449,6 +536,26 @@ TEST_CASE("a launcher that ended is followed by another one, and one copy has it
           }) == 0);
 }
 
+TEST_CASE("a launcher that dies as it is asked: the call fails by that, or another one serves it") {
+    const nsjoin::JoinPlan plan{};
+    for (int i = 0; i < 60; ++i) {
+        auto launcher = Launcher::start();
+        REQUIRE(launcher);
+        const pid_t pid = launcher->pid();
+        ::kill(pid, SIGKILL);
+        for (const bool again : {false, true}) { // the second finds no trace of the first
+            if (again) { // under load the signal takes its time, and the first call ends before
+                siginfo_t info{};
+                (void)::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
+            }
+            const auto child = launcher->exec(plan, run_true);
+            CHECK((child || (!again && child.error().reason == Reason::process_died)));
+            CHECK((child || child.error().code == -1)); // how it ended is nobody's to know
+            CHECK((!child || child->wait()));
+        }
+    }
+}
+
 TEST_CASE("a launcher works under filters, each of which takes a system call away") {
     const support::Container container{seven_kinds};
 
@@ -525,13 +632,14 @@ TEST_CASE("a launcher that is stopped is given up at the deadline, and another o
                   CHILD_CHECK(::kill(first, SIGSTOP) == 0);
                   int served = 0; // by the joiners that wait already
                   auto child = launcher->exec(plan, run_true);
-                  for (; child && served < 10; ++served) {
+                  for (; child && served < 20; ++served) {
                       CHILD_CHECK(ends_well(std::move(child)));
                       child = launcher->exec(plan, run_true);
                   }
-                  CHILD_CHECK(served <= 2);
+                  CHILD_CHECK(served <= most_joiners);
                   CHILD_CHECK(child.error().reason == Reason::deadline_passed);
-                  CHILD_CHECK(ends_well(launcher->exec(plan, run_true)));
+                  const auto patient = nsjoin::JoinPlan{}.deadline(std::chrono::seconds{20});
+                  CHILD_CHECK(ends_well(launcher->exec(patient, run_true)));
                   CHILD_CHECK(launcher->pid() != first);
               }
               CHILD_CHECK(nothing_left.holds());
@@ -562,17 +670,21 @@ TEST_CASE("a launcher without processes or descriptors to spare says so, and wor
                       CHILD_CHECK(limit(few));
                       int served = 0; // by the joiners that wait already
                       auto child = launcher->exec(nsjoin::JoinPlan{}, run_true);
-                      for (; child && served < 10; ++served) {
+                      for (; child && served < 20; ++served) {
                           CHILD_CHECK(ends_well(std::move(child)));
                           child = launcher->exec(nsjoin::JoinPlan{}, run_true);
                       }
-                      CHILD_CHECK(served <= 3);
+                      CHILD_CHECK(served <= most_joiners);
                       CHILD_CHECK(child.error().code == lack.code);
                       CHILD_CHECK(limit(enough));
-                      // A joiner that was made meanwhile still has the limit.
-                      end(launcher->exec(nsjoin::JoinPlan{}, run_true));
-                      end(launcher->exec(nsjoin::JoinPlan{}, run_true));
-                      CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+                      // A joiner that was made meanwhile still has the limit, and serves once.
+                      int refused = 0;
+                      child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+                      for (; !child && refused < most_joiners; ++refused) {
+                          CHILD_CHECK(child.error().code == lack.code);
+                          child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+                      }
+                      CHILD_CHECK(ends_well(std::move(child)));
                   }
                   return 0;
               }) == 0);
@@ -676,8 +788,8 @@ TEST_CASE("a child that is stopped inside holds up its own call alone, until its
                   CHILD_CHECK(target);
                   const auto inside = nsjoin::JoinPlan{}.join(*target, nsjoin::kinds<Kind::pid>);
                   std::atomic<int> stopped{0};
-                  std::thread slow{[&] {
-                      for (int i = 0; i < 5; ++i) {
+                  std::thread slow{[&] { // who stops them may be late, on a machine with other work
+                      for (int i = 0; i < 5 || (i < 200 && stopped == 0); ++i) {
                           auto child = launcher->exec(
                               inside.deadline(std::chrono::milliseconds{300}), run_true);
                           stopped += !child && child.error().reason == Reason::deadline_passed;
@@ -715,6 +827,10 @@ TEST_CASE("a program without a launcher in it is told from one") {
     const auto ended = Launcher::start({.program = "/bin/true"});
     REQUIRE(!ended);
     CHECK(ended.error().reason == Reason::process_died);
+    CHECK(ended.error().code == 0);
+    const auto failed = Launcher::start({.program = "/bin/false"});
+    REQUIRE(!failed);
+    CHECK(failed.error().code == 1 << 8);
     const auto missing = Launcher::start({.program = "/nowhere"});
     REQUIRE(!missing);
     CHECK(missing.error().code == ENOENT);
@@ -745,6 +861,10 @@ TEST_CASE("an unprivileged caller creates and joins by a launcher") {
               const auto target = nsjoin::PidFd::open(container.pid());
               CHILD_CHECK(target);
               const auto join = nsjoin::JoinPlan{}.join(*target, seven_kinds);
+              if (!reads_own_fdinfo()) {
+                  support::skip("a rootless launcher sees what differs: Linux 5.14 (its fdinfo)");
+                  return 0;
+              }
               CHILD_CHECK(
                   support::wrote(support::shell(by_launcher(*launcher, join), "id -u"), "0\n"));
               return 0;
