@@ -7,7 +7,9 @@
 #include <atomic>
 #include <csignal>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
@@ -138,6 +140,63 @@ TEST_CASE("a clone that fails late: no descriptor of another thread is closed") 
     }
 }
 
+namespace {
+
+/// From now on the system call fails where a bit of `mask` is not in its argument.
+[[nodiscard]] auto demand_bits(long number, std::size_t index, std::uint32_t mask) -> bool {
+    return support::deny_if(
+        number,
+        std::array<sock_filter, 2>{
+            sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, support::argument(index)),
+            sock_filter BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, mask, 1, 0),
+        },
+        ENOTUNIQ);
+}
+
+/// From now on no system call that this library knows makes a descriptor without close-on-exec.
+[[nodiscard]] auto demand_close_on_exec() -> bool {
+    return demand_bits(SYS_openat, 2, O_CLOEXEC) && demand_bits(SYS_pipe2, 1, O_CLOEXEC) &&
+           demand_bits(SYS_socket, 1, SOCK_CLOEXEC) &&
+           demand_bits(SYS_socketpair, 1, SOCK_CLOEXEC) &&
+           demand_bits(SYS_recvmsg, 2, MSG_CMSG_CLOEXEC) &&
+           demand_bits(SYS_epoll_create1, 0, EPOLL_CLOEXEC) &&
+           support::deny_value(SYS_fcntl, 1, F_DUPFD, ENOTUNIQ) &&
+           support::deny_syscall(SYS_dup, ENOTUNIQ);
+}
+
+} // namespace
+
+TEST_CASE("a program that another thread starts meanwhile gets no descriptor of the run's") {
+    const support::Container container{nsjoin::all_kinds};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    const auto joins = JoinPlan{}.join(*target, nsjoin::kinds<Kind::net, Kind::pid, Kind::uts>);
+    const auto creates = JoinPlan{}
+                             .create(support::own_root())
+                             .create<Kind::mount, Kind::net, Kind::time>()
+                             .time_offsets({std::chrono::seconds{100}, std::chrono::seconds{100}})
+                             .oom_score_adj(500)
+                             .loopback_up();
+    const std::array plans{
+        nsjoin::Plan{joins},
+        nsjoin::Plan{joins.deadline(std::chrono::seconds{20})},
+        nsjoin::Plan{joins.create<Kind::ipc>()},
+        nsjoin::Plan{creates},
+    };
+    for (const nsjoin::Plan& plan : plans) {
+        CHECK(support::run_in_child([&plan] {
+                  CHILD_CHECK(demand_close_on_exec());
+                  CHILD_CHECK(support::went_well(support::run(plan, [] { return 0; })));
+                  const auto child = nsjoin::join_and_exec(plan, run_true);
+                  if (!child) {
+                      std::fprintf(stderr, "%s\n", nsjoin::explain(child.error()).c_str());
+                  }
+                  CHILD_CHECK(child);
+                  return child->wait()->exit_code();
+              }) == 0);
+    }
+}
+
 TEST_CASE("what can't be created is found out where no handler of the caller's runs") {
     CHECK(support::as_user(1000, [] {
               const pid_t sender = storm();
@@ -168,12 +227,14 @@ TEST_CASE("of a clone that creates, places and makes, the error names what was r
               CHILD_CHECK(support::spill("/proc/self/uid_map", "0 0 1"));
               CHILD_CHECK(support::spill("/proc/sys/user/max_net_namespaces", "0"));
               const auto plan = JoinPlan{}.create<Kind::net>().cgroup(cgroup.fd());
+              const support::CallerState state;
               const auto side = nsjoin::join_and_clone(plan);
               CHILD_CHECK(
                   support::fails_with(side, Step::create_net, nsjoin::Reason::system, ENOSPC));
               const auto child = nsjoin::join_and_exec(plan, run_true);
               CHILD_CHECK(
                   support::fails_with(child, Step::create_net, nsjoin::Reason::system, ENOSPC));
+              CHILD_CHECK(state.holds());
               return 0;
           }) == 0);
     CHECK(support::run_in_child([] {

@@ -502,6 +502,10 @@ TEST_CASE("mount sources are opened inside, by who has the rights outside") {
     const std::string before = plain.run(simple(0)).output;
     std::string open = before.substr(before.find("open:"));
     REQUIRE(open.find(" 50 51") != std::string::npos);
+    auto ordinary = probe(Dialect::runc_1_1);
+    ordinary.environment.emplace_back("PROBE_OPEN=1");
+    ordinary.environment.emplace_back("PROBE_IN_MAIN=none");
+    CHECK(has(ordinary.run([](int) {}).output, open));
     open.insert(open.find(" 50 51") + 6, " 60 62");
     CHECK(has(ran.output, open));
     CHECK(refused(run(secret + nul + "/nowhere" + nul, "[60,61]"), "(/nowhere): ENOENT"));
@@ -527,6 +531,21 @@ TEST_CASE("mount sources are opened inside, by who has the rights outside") {
     CHECK(refused(run(secret + nul, "[51]"), "is the init pipe or the log pipe"));
     CHECK(refused(run(secret + nul, "[60,60]"), "is there twice"));
     CHECK(refused(run(secret + nul, "[1000000000]"), "past the limit"));
+    const auto list_of = [](int count) {
+        std::string list = "[-1";
+        for (int i = 1; i < count; ++i) {
+            list += ",-1";
+        }
+        return list + "]";
+    };
+    CHECK(ended_well(run(nul, list_of(4096))));
+    CHECK(refused(run(nul, list_of(4097)), "has more than 4096 items"));
+    // A dialect without mount sources does not look at them.
+    for (const Dialect dialect : {Dialect::runc_2016, Dialect::runc_1_2}) {
+        auto without = probe(dialect);
+        without.environment.emplace_back("_LIBCONTAINER_MOUNT_FDS=[x]");
+        CHECK(ended_well(without.run(simple(0))));
+    }
     CHECK(
         refused(probe(Dialect::runc_1_1).run(Wire{}.text(27290, "/etc").bytes()), "mount sources"));
     ::rmdir(secret.c_str());

@@ -216,6 +216,34 @@ TEST_CASE("maps: without id 0 the child keeps its ids, or takes those that are n
         CHILD_CHECK(support::status_line("self", "Uid") == "5\t5\t5\t5");
         return 0;
     })));
+    const NewUser half{.uids = {{0, 0, 1}}, .gids = {{6, 0, 1}}};
+    CHECK(support::went_well(support::run(nsjoin::JoinPlan{}.create(half), [] {
+        CHILD_CHECK(::getuid() == 0 && ::getgid() == 6);
+        return 0;
+    })));
+}
+
+TEST_CASE("maps: each is asked of the helper that is for it") {
+    const support::TemporaryDirectory temporary;
+    REQUIRE(::chmod(temporary.path().c_str(), 0755) == 0);
+    const std::string uids = temporary.path() + "/newuidmap";
+    const std::string gids = temporary.path() + "/newgidmap";
+    REQUIRE(support::write_script(uids, "#!/bin/sh\nexit 0\n"));
+    REQUIRE(support::write_script(gids, "#!/bin/sh\necho $2 $3 $4 >&2\nexit 3\n"));
+    CHECK(support::as_user(1000, [&] {
+              nsjoin::Draft draft;
+              draft.created = nsjoin::Kind::user;
+              draft.maps.emplace(NewUser{{{0, 0, 5}}, {{0, 7, 5}}});
+              draft.newuidmap = uids;
+              draft.newgidmap = gids;
+              const auto plan = nsjoin::Plan::from(draft);
+              CHILD_CHECK(plan);
+              const auto ran = support::run(*plan, [] { return 0; });
+              CHILD_CHECK(
+                  support::failed_with(ran, Step::write_gid_map, Reason::helper_failed, 3 << 8));
+              CHILD_CHECK(ran.error->subject.view() == "0 7 5");
+              return 0;
+          }) == 0);
 }
 
 TEST_CASE("maps: a user namespace without maps stays unmapped") {
@@ -333,6 +361,27 @@ TEST_CASE("a newuidmap that has a lot to say is not waited for in vain") {
     ::rmdir(directory.c_str());
 }
 
+TEST_CASE("a child that is killed before it hears of the caller has died, and refused nothing") {
+    const support::TemporaryDirectory temporary;
+    REQUIRE(::chmod(temporary.path().c_str(), 0755) == 0);
+    const std::string helper = temporary.path() + "/newuidmap";
+    REQUIRE(support::write_script(helper, "#!/bin/sh\nkill -KILL $1\n"));
+    CHECK(support::as_user(1000, [&helper] {
+              nsjoin::Draft draft;
+              draft.created = nsjoin::Kind::user;
+              draft.maps.emplace(NewUser{{{0, 0, 5}}, nsjoin::IdMap::none()});
+              draft.keep_ids = true;
+              draft.newuidmap = helper;
+              const auto plan = nsjoin::Plan::from(draft);
+              CHILD_CHECK(plan);
+              const support::CallerState state;
+              CHILD_CHECK(support::failed_with(support::run(*plan, [] { return 0; }), Step::report,
+                                               Reason::process_died, SIGKILL));
+              CHILD_CHECK(state.holds());
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("setgroups: allowed by uid 1000 over its own gid is an error with a hint") {
     const int code = support::as_user(1000, [] {
         ::setenv("PATH", "/nonexistent", 1);
@@ -341,6 +390,10 @@ TEST_CASE("setgroups: allowed by uid 1000 over its own gid is an error with a hi
         const support::CallerState state;
         const auto ran = support::run(nsjoin::JoinPlan{}.create(user), [] { return 0; });
         CHILD_CHECK(support::failed_with(ran, Step::write_gid_map, Reason::no_helper));
+        user.setgroups = Setgroups::automatic; // without a helper it has to be denied
+        CHILD_CHECK(support::went_well(support::run(nsjoin::JoinPlan{}.create(user), [] {
+            return support::slurp("/proc/self/setgroups") == "deny\n" ? 0 : 1;
+        })));
         CHILD_CHECK(state.holds());
         return 0;
     });
@@ -415,15 +468,18 @@ TEST_CASE("time offsets: as uid 1000, with a created and a joined user namespace
 
 TEST_CASE("time offsets: negative, with parts of a second, and one that the kernel refuses") {
     const auto with = [](std::chrono::nanoseconds monotonic) {
-        return nsjoin::JoinPlan{}.create<Kind::time>().time_offsets({monotonic, {}});
+        return nsjoin::JoinPlan{}.create<Kind::time>().time_offsets(
+            {.monotonic = monotonic, .boottime = std::chrono::seconds{7}});
     };
     const auto offsets = [] {
         return support::slurp("/proc/self/timens_offsets");
     };
     const auto half = support::run(with(std::chrono::milliseconds{-1500}), [&] {
         const std::string text = offsets();
-        CHILD_CHECK(text.find("-2 ") != std::string::npos);
-        CHILD_CHECK(text.find(" 500000000") != std::string::npos);
+        const std::size_t boottime = text.find("boottime");
+        CHILD_CHECK(text.find("-2 ") < boottime);
+        CHILD_CHECK(text.find(" 500000000") < boottime);
+        CHILD_CHECK(text.find(" 7 ", boottime) != std::string::npos);
         return 0;
     });
     CHECK(support::went_well(half));

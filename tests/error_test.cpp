@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 using nsjoin::Error;
 using nsjoin::Kind;
@@ -145,6 +146,28 @@ TEST_CASE("each kind has a step that joins it and one that creates it") {
     CHECK(join_step(Kind::mount) == Step::join_mount);
     CHECK(join_step(Kind::time) == Step::join_time);
     CHECK(create_step(Kind::time) == Step::create_time);
+    for (const nsjoin::StepFacts& row : nsjoin::step_table) {
+        CAPTURE(row.name);
+        CHECK(is_create(row.step) == row.name.starts_with("create "));
+        CHECK(is_join(row.step) == (row.name.starts_with("join ") && row.step != Step::join_here));
+    }
+}
+
+TEST_CASE("who does a step, where a plan needs all processes") {
+    using nsjoin::Actor;
+    for (const auto& [step, actor] :
+         {std::pair{Step::check_plan, Actor::caller}, std::pair{Step::make_joiner, Actor::caller},
+          std::pair{Step::enter_cgroup, Actor::first}, std::pair{Step::create_pid, Actor::first},
+          std::pair{Step::write_uid_map, Actor::caller},
+          std::pair{Step::write_gid_map, Actor::caller}, std::pair{Step::await_maps, Actor::child},
+          std::pair{Step::open_mount_sources, Actor::opener},
+          std::pair{Step::take_mount_sources, Actor::child}, std::pair{Step::execute, Actor::child},
+          std::pair{Step::open_pidfd, Actor::caller}}) {
+        const nsjoin::StepFacts row = facts(step);
+        const Actor expected = actor;
+        CAPTURE(row.name);
+        CHECK(row.actor == expected);
+    }
 }
 
 TEST_CASE("a failure carries the errno or the reason, not both") {

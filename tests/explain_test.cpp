@@ -27,7 +27,7 @@ using nsjoin::Subject;
 
 namespace {
 
-constexpr auto last_reason = static_cast<int>(Reason::bad_message);
+constexpr auto last_reason = static_cast<int>(nsjoin::detail::last_reason);
 constexpr int last_errno = 133;
 constexpr std::size_t nowhere = std::string::npos;
 
@@ -496,7 +496,7 @@ TEST_CASE("a plan in words: to explain it does nothing, and says the same again"
     const std::string text = nsjoin::explain(plan);
     CHECK(text == nsjoin::explain(plan));
     CHECK(
-        text.starts_with("join nothing (the caller is in the same net, ipc); create user, uts\n"));
+        text.starts_with("join nothing (the caller is already in: net, ipc); create user, uts\n"));
     CHECK(support::spaces_of("self") == before);
 }
 
@@ -620,6 +620,14 @@ TEST_CASE("an error in words: how a process died") {
     CHECK(died(SIGSEGV | 0x80).ends_with("(signal 11)")); // and dumped core
     CHECK(died(3 << 8).ends_with("(exit code 3)"));
     CHECK(died(0).ends_with("(exit code 0)"));
+    CHECK(died(-1).ends_with("before it was through")); // nobody knows how
+    const auto not_started = [](int status) {
+        return nsjoin::explain(
+            Error{Step::start_program, Reason::process_died, status, Subject{"the launcher"}});
+    };
+    CHECK(not_started(1 << 8).find("it needs the constructor") != std::string::npos);
+    CHECK(not_started(SIGKILL).ends_with("(signal 9)"));
+    CHECK(not_started(-1).ends_with("before it was through"));
 }
 
 TEST_CASE("an error in words: what to do") {

@@ -605,6 +605,19 @@ TEST_CASE("sets of capabilities and processors, and names, are values") {
     static_assert(name_of(Capability::chown) == "cap_chown");
     static_assert(name_of(Capability::sys_admin) == "cap_sys_admin");
     static_assert(name_of(Capability::checkpoint_restore) == "cap_checkpoint_restore");
+    constexpr auto named = [](std::string_view name) { // chown is what is not written over
+        Capability found = Capability::chown;
+        return nsjoin::capability_from_name(name, found) == (found != Capability::chown)
+                   ? found
+                   : Capability::kill;
+    };
+    static_assert(named("CAP_SYS_ADMIN") == Capability::sys_admin);
+    static_assert(named("sys_admin") == Capability::sys_admin);
+    static_assert(named("Cap_Checkpoint_Restore") == Capability::checkpoint_restore);
+    static_assert(named("bpf") == Capability::bpf);
+    for (const std::string_view name : {"", "cap_", "SYS", "cap_cap_bpf", "all", "a newer one"}) {
+        CHECK(named(name) == Capability::chown);
+    }
     static_assert(name_of(static_cast<Capability>(41)) == "a newer one");
     static_assert(nsjoin::CpuSet{}.with(65).contains(65) && !nsjoin::CpuSet{}.with(65).contains(1));
     static_assert(nsjoin::CpuSet{}.empty() && !nsjoin::CpuSet{}.with(1023).empty());

@@ -7,13 +7,16 @@
 #include <nsjoin/join.hpp>
 #include <nsjoin/launcher.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <new>
 #include <optional>
+#include <sched.h>
 #include <string>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -67,10 +70,21 @@ inline auto write_filter(pid_t victim) -> bool {
 inline constexpr int secret = 77;
 inline constexpr off_t secret_size = 7;
 
+/// The last pid that this process's pid namespace has given. proc_loadavg(5).
+inline auto last_pid() -> pid_t {
+    const std::string text = support::slurp("/proc/loadavg");
+    const std::size_t space = text.rfind(' ');
+    return space == std::string::npos ? 0 : std::atoi(text.c_str() + space + 1);
+}
+
 /// Pids follow each other: the next is waited for, and attacked until it has gone. Some may have
-/// come and gone meanwhile.
+/// come and gone meanwhile; where many have, the last shows it.
 [[noreturn]] inline void attack_for_ever(Attack attack, Tally& tally) {
+    unsigned in_vain = 0;
     for (pid_t next = 2;;) {
+        if (++in_vain % 64 == 0) {
+            next = std::max(next, last_pid());
+        }
         for (pid_t victim = next; victim < next + 64; ++victim) {
             bool seen = false;
             bool written = false;
@@ -86,6 +100,7 @@ inline constexpr off_t secret_size = 7;
             tally.seen += seen ? 1U : 0U;
             tally.written += written ? 1U : 0U;
             next = seen ? victim + 1 : next;
+            in_vain = seen ? 0 : in_vain;
         }
     }
 }
@@ -110,6 +125,41 @@ inline auto several_processors() -> bool {
     }
     return there;
 }
+
+/// Keeps the calling thread, and what it starts, off one processor, which the attacker has then;
+/// over a scope. Where both share one, neither is ever in the midst of a call of the other's.
+class ApartFromAttacker {
+  public:
+    ApartFromAttacker() {
+        CPU_ZERO(&before_);
+        (void)::sched_getaffinity(0, sizeof before_, &before_);
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+            last_ = CPU_ISSET(cpu, &before_) ? cpu : last_;
+        }
+        cpu_set_t others = before_;
+        CPU_CLR(last_, &others);
+        (void)::sched_setaffinity(0, sizeof others, &others); // refused where there is only one
+    }
+
+    ApartFromAttacker(const ApartFromAttacker&) = delete;
+    ApartFromAttacker(ApartFromAttacker&&) = delete;
+    auto operator=(const ApartFromAttacker&) -> ApartFromAttacker& = delete;
+    auto operator=(ApartFromAttacker&&) -> ApartFromAttacker& = delete;
+
+    ~ApartFromAttacker() { (void)::sched_setaffinity(0, sizeof before_, &before_); }
+
+    /// Called by the attacker.
+    void take() const {
+        cpu_set_t own;
+        CPU_ZERO(&own);
+        CPU_SET(last_, &own);
+        (void)::sched_setaffinity(0, sizeof own, &own);
+    }
+
+  private:
+    cpu_set_t before_{};
+    int last_ = 0;
+};
 
 /// What a container may do.
 struct Rights {
@@ -141,6 +191,7 @@ class Attacker {
         if (pid_ == 0) {
             support::default_signals();
             ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+            apart_.take();
             char word = 0;
             ::close(mapped[1]);
             if (::read(mapped[0], &word, 1) != 0 || !support::own_mounts() ||
@@ -184,6 +235,7 @@ class Attacker {
     [[nodiscard]] auto tally() const -> const Tally& { return *tally_; }
 
   private:
+    ApartFromAttacker apart_;
     Tally* tally_;
     pid_t pid_ = -1;
     bool ok_ = false;

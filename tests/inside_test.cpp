@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <sched.h>
+#include <span>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <thread>
@@ -320,6 +321,70 @@ TEST_CASE("without close_range(2), what is open above a limit that was lowered i
     }
 }
 
+// ── Mount sources ───────────────────────────────────────────────────────────────────────────────
+
+namespace {
+
+/// Whether what the descriptor is open on lies on a mount of this process's mount namespace.
+[[nodiscard]] auto lies_on_own_mount(int fd) -> bool {
+    const std::string info = support::slurp("/proc/self/fdinfo/" + std::to_string(fd));
+    const std::string key = "mnt_id:\t";
+    const std::size_t at = info.find(key);
+    if (at == std::string::npos) {
+        return false;
+    }
+    const std::string id = info.substr(at + key.size(), info.find('\n', at) - at - key.size());
+    const std::string mounts = "\n" + support::slurp("/proc/self/mountinfo");
+    return mounts.find("\n" + id + " ") != std::string::npos;
+}
+
+/// A plan with these mount sources.
+[[nodiscard]] auto with_sources(std::span<const nsjoin::MountSource> sources) -> nsjoin::Plan {
+    nsjoin::Draft draft = JoinPlan{}.create(support::own_root()).create<Kind::mount>().draft();
+    draft.mount_sources.list = sources;
+    return *nsjoin::Plan::from(draft);
+}
+
+} // namespace
+
+TEST_CASE("mount sources are opened in the child's mount namespace, and no program's") {
+    const support::NothingLeft nothing_left;
+    const std::array<nsjoin::MountSource, 2> sources{{{"/etc/passwd", 30}, {"/etc", 31}}};
+    CHECK(support::went_well(support::run(with_sources(sources), [] {
+        for (const int number : {30, 31}) {
+            CHILD_CHECK(lies_on_own_mount(number));
+            CHILD_CHECK(support::closes_on_exec(number));
+        }
+        return 0;
+    })));
+    const std::array<nsjoin::MountSource, 2> missing{{{"/etc/passwd", 30}, {"/not/there", 31}}};
+    const auto ran = support::run(with_sources(missing), [] { return 0; });
+    CHECK(support::failed_with(ran, Step::open_mount_sources, Reason::system, ENOENT));
+    REQUIRE(ran.error);
+    CHECK(ran.error->subject.view() == "/not/there");
+}
+
+TEST_CASE("mount sources: what keeps opener and child apart is told, and nobody waits for ever") {
+    const std::array<nsjoin::MountSource, 1> sources{{{"/etc/passwd", 30}}};
+    // The child can't ask, the opener can't hear it, and can't tell that by its own pid.
+    for (const long number : {SYS_sendto, SYS_recvmsg, SYS_readlinkat}) {
+        for (const int code : {EPIPE, ENOMEM}) {
+            CAPTURE(number);
+            CHECK(support::run_in_child([&] {
+                      ::alarm(20);
+                      const support::NothingLeft nothing_left;
+                      const nsjoin::Plan plan = with_sources(sources);
+                      CHILD_CHECK(support::deny_syscall(number, code));
+                      const auto ran = support::run(plan, [] { return 0; });
+                      CHILD_CHECK(ran.error && ran.error->reason == Reason::system);
+                      CHILD_CHECK(ran.error->code == code);
+                      CHILD_CHECK(nothing_left.holds());
+                      return 0;
+                  }) == 0);
+        }
+    }
+}
+
 // ── Cgroups ─────────────────────────────────────────────────────────────────────────────────────
 
 namespace {
@@ -556,6 +621,16 @@ TEST_CASE("of a process whose first thread has ended it is not said that it has 
     }
     const auto space = nsjoin::AnyNamespaceFd::open(Kind::uts, *half);
     CHECK(support::fails_with(space, Step::open_namespace, Reason::first_thread_ended));
+    CHECK(support::run_in_child([&] {
+              CHILD_CHECK(support::deny_pidfd_ioctls(ENOTTY)); // as before Linux 6.11
+              const auto by_name = nsjoin::AnyNamespaceFd::open(Kind::uts, *half);
+              CHILD_CHECK(
+                  support::fails_with(by_name, Step::open_namespace, Reason::first_thread_ended));
+              CHILD_CHECK(support::deny_syscall(SYS_setns, EINVAL)); // as before Linux 5.8
+              const auto ran = support::run(plan, [] { return 0; });
+              CHILD_CHECK(ran.error && ran.error->reason == Reason::first_thread_ended);
+              return 0;
+          }) == 0);
     CHECK(support::run_in_child([&] {
               const auto moved = nsjoin::join_for_good(*half, nsjoin::kinds<Kind::uts>);
               return support::fails_with(moved, Step::join_here, Reason::first_thread_ended, ESRCH)

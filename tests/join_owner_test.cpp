@@ -187,6 +187,27 @@ TEST_CASE("owners: a filter forbids (EPERM) to ask who owns a namespace, and the
     CHECK(code == 0);
 }
 
+TEST_CASE("owners: who has no right to chroot gets it of the user namespace, before mnt") {
+    const support::Container container{Kind::user | Kind::mount | Kind::net};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE((container.ok() && target));
+    const auto wanted = support::spaces_of(container.pid());
+    constexpr auto kinds = nsjoin::kinds<Kind::user, Kind::mount, Kind::net>;
+    CHECK(support::run_in_child([&] {
+              nsjoin::detail::CapHeader header;
+              std::array<nsjoin::detail::CapData, 2> words{};
+              CHILD_CHECK(::syscall(SYS_capget, &header, words.data()) == 0);
+              words[0].effective &= ~(1U << nsjoin::detail::cap_sys_chroot);
+              CHILD_CHECK(::syscall(SYS_capset, &header, words.data()) == 0);
+              CHILD_CHECK(support::deny_setns_of_several(EINVAL));
+              CHILD_CHECK(
+                  support::went_well(support::run(nsjoin::JoinPlan{}.join(*target, kinds), [&] {
+                      return support::is_in(wanted, kinds) ? 0 : 1;
+                  })));
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("owners: uid 1000 joins its own rootless target") {
     const int bad = support::as_user(1000, [] {
         const support::Target target{enter_rootless};

@@ -242,7 +242,9 @@ TEST_CASE("a process is stopped at each place: the deadline ends it") {
     for (const nsjoin::Plan& plan : plans) {
         std::size_t late = 0;
         bool more = true;
-        for (std::size_t i = 0; more; ++i) {
+        constexpr int most_runs = 1000;
+        std::size_t i = 0;
+        for (int runs = 0; more && runs < most_runs; ++runs) {
             std::size_t index = 0;
             bool stopped = false;
             support::Supervisor supervisor;
@@ -254,6 +256,7 @@ TEST_CASE("a process is stopped at each place: the deadline ends it") {
                         ::_exit(0);
                     }
                     const bool failed = !side;
+                    CHILD_CHECK(!failed || side.error().reason == nsjoin::Reason::deadline_passed);
                     if (side) {
                         CHILD_CHECK(side->child().send_signal(SIGKILL));
                         CHILD_CHECK(side->child().wait());
@@ -271,8 +274,11 @@ TEST_CASE("a process is stopped at each place: the deadline ends it") {
                 });
             INFO("stopped at system call " << i);
             CHECK((code == 0 || code == 7));
-            late += code == 7 ? 1U : 0U;
-            more = stopped;
+            late += code == 7 && stopped ? 1U : 0U;
+            // On a machine with other work the deadline may pass before: then once more.
+            const bool early = code == 7 && !stopped;
+            more = stopped || early;
+            i += early ? 0U : 1U;
         }
         CHECK(late > 5);
     }

@@ -59,8 +59,10 @@ constexpr std::array reason_names{"system",
                                   "bad_value",
                                   "no_way_back",
                                   "not_root_inside",
-                                  "bad_message"};
-static_assert(reason_names.size() == static_cast<std::size_t>(Reason::bad_message) + 1);
+                                  "bad_message",
+                                  "no_subordinate_ids",
+                                  "inside_failed"};
+static_assert(reason_names.size() == static_cast<std::size_t>(nsjoin::detail::last_reason) + 1);
 
 constexpr std::array<std::pair<When, const char*>, 18> conditions{{
     {When::rights_granted, "joining the user namespace gives the rights over the others"},

@@ -76,6 +76,11 @@ TEST_CASE("what a child used comes with its status, once") {
     CHECK(ended->usage.ru_maxrss > 64L * 1024);
     CHECK(ended->usage.ru_utime.tv_sec * 1'000'000 + ended->usage.ru_utime.tv_usec > 20'000);
     CHECK(fails_with(process->wait_usage(), Step::wait, Reason::already_reaped));
+    const auto idle = PidFd::open(child(0));
+    REQUIRE(idle);
+    const auto less = idle->wait_usage();
+    REQUIRE(less);
+    CHECK(less->usage.ru_utime.tv_sec * 1'000'000 + less->usage.ru_utime.tv_usec < 20'000);
     const auto self = PidFd::open(::getpid());
     REQUIRE(self);
     CHECK(fails_with(self->wait_usage(1ms), Step::wait, Reason::deadline_passed));
@@ -145,7 +150,7 @@ TEST_CASE("a second wait is answered from the descriptor, or says that the statu
         CHECK(support::Supervisor{}.run(waits, fails_once) == 0);
         CHECK(asked == 2);
     } else {
-        support::skip("PIDFD_GET_INFO has no exit code before Linux 6.15");
+        support::skip(support::no_taken_status);
         CHECK(fails_with(status, Step::wait, Reason::already_reaped));
     }
     CHECK(support::run_in_child([] {
@@ -189,6 +194,33 @@ TEST_CASE("a process that is nobody's child here can be seen to end, not waited 
     REQUIRE(init);
     CHECK(init->alive());
     CHECK(fails_with(init->wait(0ms), Step::wait, Reason::deadline_passed));
+}
+
+TEST_CASE("a wait for a process that is nobody's child here lasts until it has ended") {
+    const support::NothingLeft check;
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    const nsjoin::OwnedFd reader{ends[0]};
+    const nsjoin::OwnedFd writer{ends[1]};
+    const pid_t parent = ::fork();
+    if (parent == 0) {
+        const pid_t other = ::fork();
+        if (other == 0) {
+            ::sleep(1);
+            ::_exit(4);
+        }
+        ::_exit(::write(writer.get(), &other, sizeof other) == sizeof other
+                    ? support::wait_for(other)
+                    : 1);
+    }
+    pid_t other = 0;
+    REQUIRE(::read(reader.get(), &other, sizeof other) == sizeof other);
+    const auto process = PidFd::open(other);
+    REQUIRE(process);
+    const auto status = process->wait();
+    CHECK_FALSE(process->alive());
+    CHECK((status ? status->exit_code() == 4 : status.error().step == Step::wait));
+    CHECK(support::wait_for(parent) == 4);
 }
 
 TEST_CASE("a signal without the right to send it") {

@@ -244,7 +244,8 @@ TEST_CASE("a prepared plan may outlive its launcher, and says so then") {
         CHECK(ends_well(prepared->exec(run_true)));
     }
     CHECK(nothing_left.holds());
-    CHECK(support::fails_with(prepared->exec(run_true), Step::start_program, Reason::process_died));
+    CHECK(support::fails_with(prepared->exec(run_true), Step::start_program, Reason::process_died,
+                              -1));
 }
 
 TEST_CASE("a prepared plan's descriptors are no program's standard ones") {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nsjoin/console.hpp>
 #include <nsjoin/pty.hpp>
 
 #include "support.hpp"
@@ -207,6 +208,23 @@ TEST_CASE("a master in a container's devpts") {
     const OwnedFd elsewhere = opened("/dev", O_PATH);
     CHECK(fails_with(PtyMaster::open_in(elsewhere), Step::open_pty, Reason::bad_value));
     CHECK(fails_with(PtyMaster::open_in(BorrowedFd{}), Step::open_pty, Reason::bad_value));
+}
+
+TEST_CASE("a console in a container's devpts") {
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::own_mounts());
+              CHILD_CHECK(mount_devpts("/mnt"));
+              const OwnedFd inside = opened("/mnt", O_PATH | O_DIRECTORY);
+              const auto console = nsjoin::Console::open_in(inside);
+              CHILD_CHECK(console);
+              struct stat place {};
+              struct stat peer {};
+              CHILD_CHECK(::fstat(inside.get(), &place) == 0);
+              CHILD_CHECK(::fstat(console->peer.fd().get(), &peer) == 0);
+              CHILD_CHECK(place.st_dev == peer.st_dev);
+              CHILD_CHECK(connected(console->master, console->peer));
+              return 0;
+          }) == 0);
 }
 
 TEST_CASE("something else in the place of a container's ptmx is not opened") {

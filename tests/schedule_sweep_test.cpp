@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/detail/engine/schedule.hpp>
+#include <nsjoin/plan/possible.hpp>
 
 #include "support.hpp"
 
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 // Every schedule keeps what the table of constraints says, and what makes it one: for each kind
@@ -46,10 +48,11 @@ enum class Law : std::uint8_t {
     dumpable,
     own_memory,
     unexposed,
+    compiled,
     refusal,
 };
 
-constexpr std::array<const char*, 12> law_texts{
+constexpr std::array<const char*, 13> law_texts{
     "a constraint of the table holds and is kept",
     "a kind is joined before the user namespace or after it, as the rights say",
     "each task is there once",
@@ -62,6 +65,7 @@ constexpr std::array<const char*, 12> law_texts{
     "what needs memory of its own is not done on the caller's",
     "nobody runs on the caller's memory, or with its descriptors, whom the target's processes "
     "reach",
+    "what is compiled for plans of its type does each task",
     "it is refused where it can't be, and only there",
 };
 
@@ -321,6 +325,74 @@ auto has_memory_of_its_own(const Schedule& schedule) -> bool {
     return true;
 }
 
+/// What the type of a JoinPlan says that has this outline.
+auto said_by_type(const Outline& plan) -> unsigned {
+    using namespace nsjoin::detail; // NOLINT(google-build-using-namespace): two dozen names
+    constexpr std::array<std::pair<Step, unsigned>, 21> words{{
+        {Step::set_console, said_console},
+        {Step::set_root, said_root},
+        {Step::set_working_directory, said_directory},
+        {Step::enter_cgroup, said_cgroup},
+        {Step::set_oom_score_adj, said_oom},
+        {Step::set_name, said_name},
+        {Step::set_death_signal, said_death},
+        {Step::await_maps, said_maps},
+        {Step::write_time_offsets, said_offsets},
+        {Step::set_host_name, said_host_name},
+        {Step::set_domain_name, said_domain_name},
+        {Step::bring_up_loopback, said_loopback},
+        {Step::pivot_root, said_new_root},
+        {Step::mount_proc, said_proc},
+        {Step::set_umask, said_umask},
+        {Step::set_cpu_affinity, said_cpus},
+        {Step::set_priority, said_priority},
+        {Step::set_capabilities, said_capabilities},
+        {Step::install_filter, said_filter},
+        {Step::call_inside, said_inside},
+        {Step::call_last, said_last},
+    }};
+    const bool apart =
+        plan.joined.contains(Kind::user | Kind::pid) && !plan.same_target(Kind::user, Kind::pid);
+    const bool keyring = plan.session_keyring != nsjoin::SessionKeyring::automatic;
+    unsigned said = (plan.ids ? said_ids : 0U) | (plan.deadline ? said_deadline : 0U) |
+                    (plan.callers_parent ? said_parent : 0U) | (apart ? said_apart : 0U) |
+                    (keyring ? said_keyring : 0U);
+    for (const auto& [step, word] : words) {
+        said |= plan.said.contains(step) ? word : 0U;
+    }
+    return said;
+}
+
+/// Whether perform() does each task as it is compiled for plans of that type, and leaves none out.
+/// Mount sources are no JoinPlan's.
+auto is_compiled(const Outline& plan, const Facts& facts, const Schedule& schedule) -> bool {
+    if (plan.said.contains(Step::take_mount_sources)) {
+        return true;
+    }
+    const auto may =
+        nsjoin::detail::possible(plan.joined, plan.created, said_by_type(plan), facts.vfork);
+    const auto& roles = schedule.roles;
+    constexpr auto for_every_type = Step::own_descriptors | Step::offer_errors |
+                                    Step::pass_descriptors | Step::set_limits | Step::set_signals |
+                                    Step::execute | Step::set_no_new_privileges;
+    for (const Task& task : schedule.tasks()) {
+        if (is_join(task.step) || for_every_type.contains(task.step)) {
+            continue;
+        }
+        const bool takes_id = task.step >= Step::set_groups && task.step <= Step::verify_ids;
+        Step needed = task.step;
+        needed = is_create(task.step) ? Step::create_net : needed;
+        needed = task.step == Step::drop_groups ? Step::set_uid : needed;
+        const bool copies =
+            task.step == Step::make_joiner && !roles.shares && roles.first == Memory::copy;
+        needed = copies ? Step::await_maps : needed;
+        if (takes_id && !roles.becomes_root ? !may.ids : !may.steps.contains(needed)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /// Whether no process that others can see, signal or judge runs on the caller's memory, unless that
 /// is lent: by what the tasks say, not by what the schedule says of its processes.
 auto keeps_memory_to_itself(const Outline& plan, const Schedule& schedule) -> bool {
@@ -402,6 +474,7 @@ class Sweep {
         expect(Law::dumpable, is_not_dumpable_in_time(made, places), plan, facts);
         expect(Law::own_memory, has_memory_of_its_own(made), plan, facts);
         expect(Law::unexposed, keeps_memory_to_itself(plan, made), plan, facts);
+        expect(Law::compiled, is_compiled(plan, facts, made), plan, facts);
     }
 
     /// Says how many there were, and which laws were broken how often.
@@ -535,8 +608,9 @@ void furnish(Outline& plan, unsigned long long number) {
     const bool sets = some();
     plan.said.set(Step::limit_capabilities, sets);
     plan.said.set(Step::set_capabilities, sets);
-    for (const Step step : {Step::set_umask, Step::set_cpu_affinity, Step::set_priority,
-                            Step::set_name, Step::set_no_new_privileges, Step::install_filter}) {
+    for (const Step step :
+         {Step::set_umask, Step::set_cpu_affinity, Step::set_priority, Step::set_name,
+          Step::set_no_new_privileges, Step::install_filter, Step::call_inside, Step::call_last}) {
         plan.said.set(step, some());
     }
     plan.session_keyring = some() ? nsjoin::SessionKeyring::fresh : nsjoin::SessionKeyring::keep;

@@ -126,6 +126,23 @@ static_assert(differs_at(plan()
                                clear_inheritable, report),
                          caller(hear(report))) == nowhere);
 
+// A plan's functions: one when the namespaces are complete and the root is still the old one, one
+// when all else is done.
+static_assert(
+    differs_at(plan()
+                   .creates(mount | net | uts)
+                   .propagation()
+                   .says(set_host_name | bring_up_loopback | call_inside | pivot_root |
+                         detach_old_root | mount_proc | call_last | limit_capabilities | set_umask)
+                   .ids(),
+               facts(),
+               caller(none(check_plan), make_channel, clone3(make_child),
+                      with_clone(create_net, mount | net | uts)),
+               child(set_propagation, set_host_name, bring_up_loopback, call_inside, pivot_root,
+                     mount_proc, detach_old_root, set_umask, clear_inheritable, limit_capabilities,
+                     set_groups, set_gid, set_uid, verify_ids, call_last, report),
+               caller(hear(report))) == nowhere);
+
 // In another root directory, whose /proc it is then.
 static_assert(differs_at(plan().creates(mount).says(mount_proc).root(), facts(),
                          caller(none(check_plan), make_channel, clone3(make_child),
@@ -861,6 +878,13 @@ static_assert(differs_at(plan().program().creates(mount).sources(), facts(),
                          opener(open_mount_sources),
                          child(take_mount_sources, clear_inheritable, report), caller(hear(report)),
                          child(offer_errors), caller(hear(offer_errors)),
+                         child(set_signals, execute), caller(hear(execute))) == nowhere);
+
+// Functions of the plan's: they run in a copy.
+static_assert(differs_at(plan().program().root().says(call_inside | call_last), facts(),
+                         caller(none(check_plan), make_channel, clone3(make_child)),
+                         child(call_inside, set_root, clear_inheritable, call_last, report),
+                         caller(hear(report)), child(offer_errors), caller(hear(offer_errors)),
                          child(set_signals, execute), caller(hear(execute))) == nowhere);
 
 // All that a command says, on the caller's memory: a descriptor table of its own comes before

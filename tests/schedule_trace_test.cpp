@@ -167,6 +167,7 @@ constexpr std::array afterwards{
 /// What follows a task that failed: it is told, and the caller asks before it tries again.
 constexpr std::array asks{
     Named{"namespaces are opened", SYS_openat},
+    Named{"which process a pidfd is of, where it opens none itself", SYS_read},
     Named{"namespaces are opened by the pidfd, and asked for their owner", SYS_ioctl},
     Named{"namespaces are compared", SYS_newfstatat},
     Named{"the same", SYS_fstat},

@@ -25,6 +25,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -381,6 +382,45 @@ template <std::size_t N>
     }
     return true;
 }
+
+// What older kernels lack: asked of the kernel, as a distribution's may have more than its number.
+
+/// Whether a pidfd opens namespaces.
+inline auto has_pidfd_ioctls() -> bool {
+    const auto self = static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U));
+    const int space = ::ioctl(self, nsjoin::detail::pidfd_get_namespace | 1U, 0);
+    ::close(space);
+    ::close(self);
+    return space >= 0;
+}
+
+/// Whether the status of a child that somebody else has waited for can still be had.
+inline auto keeps_taken_status() -> bool {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        ::_exit(0);
+    }
+    const auto child = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U));
+    wait_for(pid);
+    nsjoin::detail::PidfdInfo info;
+    info.mask = nsjoin::detail::pidfd_info_exit;
+    const bool kept = ::ioctl(child, nsjoin::detail::pidfd_get_info, &info) == 0 &&
+                      (info.mask & nsjoin::detail::pidfd_info_exit) != 0;
+    ::close(child);
+    return kept;
+}
+
+inline constexpr const char* no_taken_status =
+    "the status of a child that somebody else waited for: Linux 6.15 (PIDFD_GET_INFO)";
+
+/// Whether a mount can be made read-only by its descriptor.
+inline auto has_mount_setattr() -> bool {
+    constexpr long mount_setattr = 442;
+    return ::syscall(mount_setattr, -1, "", 0U, nullptr, 0UL) != -1 || errno != ENOSYS;
+}
+
+inline constexpr const char* no_sealed_mount =
+    "a read-only mount of the executable, to seal it: Linux 5.12 (mount_setattr)";
 
 /// From now on a signal interrupts this process's system calls every 10 ms.
 inline void interrupt_often() {

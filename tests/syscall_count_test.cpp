@@ -100,8 +100,11 @@ TEST_CASE("a join of seven kinds makes one setns and few other system calls") {
                   CHILD_CHECK(count.setns == 1);
                   CHILD_CHECK(count.by_process.size() == 3);
                   CHILD_CHECK(count.by_process[1] == 4); // setgroups, setns, clone3, exit_group
-                  // The README says this number.
-                  CHILD_CHECK(count.all == 41);
+                  if (support::has_pidfd_ioctls()) {
+                      CHILD_CHECK(count.all == 41); // the README says this number
+                  } else {
+                      support::skip("the number of all calls: Linux 6.11 (PIDFD_GET_*_NAMESPACE)");
+                  }
                   return 0;
               }) == 0);
 }

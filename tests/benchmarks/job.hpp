@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <string>
 #include <sys/types.h>
+#include <vector>
 
 namespace bench {
 
@@ -42,6 +43,9 @@ template <typename Work>
     return kinds;
 }
 
+/// How many processes the fleet has.
+inline constexpr int fleet_size = 1000;
+
 /// What a vfork child of a program with threads can join: all but time.
 [[nodiscard]] inline auto seven_kinds() -> nsjoin::KindSet {
     return first_kinds(7);
@@ -49,10 +53,12 @@ template <typename Work>
 
 /// What the jobs work on. Set once, before the callers are made.
 struct Scene {
-    pid_t target = 0;         ///< has all eight kinds of namespaces to itself
-    std::string tiny;         ///< the path of a program that ends at once
-    pid_t container = 0;      ///< the first process of a container, or 0
-    std::string inside = "/"; ///< a program in the container that ends at once
+    pid_t target = 0;                  ///< has all eight kinds of namespaces to itself
+    std::vector<pid_t> fleet;          ///< many of the same, which callers at once go through
+    std::string tiny;                  ///< the path of a program that ends at once
+    pid_t container = 0;               ///< the first process of a container, or 0
+    std::string inside = "/";          ///< a program in the container that ends at once
+    std::vector<std::string> runtimes; ///< commands, each of which runs that program there
     // Programs that take part in the bootstrap protocol: as linked, and as large as runc.
     std::string constructor; ///< with our constructor
     std::string large_constructor;

@@ -4,9 +4,18 @@
 
 #include "job.hpp"
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace bench {
+
+/// The fleet's processes in turn, whichever thread asks.
+[[nodiscard]] inline auto next_target() -> pid_t {
+    static std::atomic<std::size_t> turn{0};
+    return scene.fleet[turn++ % scene.fleet.size()];
+}
 
 /// The jobs done by hand: raw system calls and no more of them than the job needs.
 namespace by_hand {
@@ -41,12 +50,20 @@ namespace peer {
 
 auto nsenter(nsjoin::KindSet kinds) -> Nanoseconds;
 auto nsenter_container(nsjoin::KindSet kinds) -> Nanoseconds;
+/// Into the next one of the fleet.
+auto nsenter_fleet(nsjoin::KindSet kinds) -> Nanoseconds;
 auto unshare(nsjoin::KindSet kinds) -> Nanoseconds;
 auto bwrap(nsjoin::KindSet kinds) -> Nanoseconds;
 /// The tiny program itself, no namespaces.
 auto nothing(nsjoin::KindSet kinds) -> Nanoseconds;
 /// Runs `command`, words with blanks between, and waits for it.
 auto run(const std::string& command) -> Nanoseconds;
+
+/// run() as a job, of one of the scene's runtimes.
+template <std::size_t Index>
+auto runtime_job(nsjoin::KindSet /*kinds*/) -> Nanoseconds {
+    return run(scene.runtimes.at(Index));
+}
 
 } // namespace peer
 
@@ -65,6 +82,8 @@ auto launch(nsjoin::KindSet kinds) -> Nanoseconds;
 auto prepared_exec(nsjoin::KindSet kinds) -> Nanoseconds;
 auto container_exec(nsjoin::KindSet kinds) -> Nanoseconds;
 auto container_launch(nsjoin::KindSet kinds) -> Nanoseconds;
+/// launch into the next one of the fleet.
+auto fleet_launch(nsjoin::KindSet kinds) -> Nanoseconds;
 auto net_and_back(nsjoin::KindSet kinds) -> Nanoseconds;
 auto sweep(nsjoin::KindSet kinds) -> Nanoseconds;
 

@@ -140,6 +140,10 @@ auto ours::container_launch(KindSet kinds) -> Nanoseconds {
     return launch_in(scene.container, kinds, scene.inside.c_str());
 }
 
+auto ours::fleet_launch(KindSet kinds) -> Nanoseconds {
+    return launch_in(next_target(), kinds, scene.tiny.c_str());
+}
+
 auto ours::prepared_exec(KindSet kinds) -> Nanoseconds {
     const auto target = nsjoin::PidFd::open(scene.target);
     Nanoseconds result = failed;

@@ -73,6 +73,10 @@ auto nsenter_container(KindSet kinds) -> Nanoseconds {
     return run_words(nsenter_words(scene.container, kinds, scene.inside));
 }
 
+auto nsenter_fleet(KindSet kinds) -> Nanoseconds {
+    return run_words(nsenter_words(next_target(), kinds, scene.tiny));
+}
+
 auto unshare(KindSet kinds) -> Nanoseconds {
     std::vector<std::string> words = util_linux_options(kinds);
     words.insert(words.begin(), {"unshare", "--fork"});

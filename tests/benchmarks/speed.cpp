@@ -5,6 +5,8 @@
 #include "target.hpp"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -180,6 +182,25 @@ void add_at_once(Suite& suite) {
     }
 }
 
+/// Eight threads of one caller, whose starts go round a thousand containers; a runtime's go into
+/// the one that it has.
+void add_fleet(Suite& suite, const Options& options) {
+    if (scene.fleet.empty()) {
+        std::printf("SKIP: fleet: %d targets can't be made here\n", fleet_size);
+        return;
+    }
+    constexpr int threads = 8;
+    constexpr int turns = fleet_size / threads;
+    Caller* const caller = suite.caller("fleet", {});
+    const std::string name = "fleet/8 threads, 1000 targets/";
+    suite.add(caller, name + "launcher", ours::fleet_launch, seven_kinds(), turns, threads);
+    suite.add(caller, name + "nsenter", peer::nsenter_fleet, seven_kinds(), turns / 5, threads);
+    constexpr std::array jobs{peer::runtime_job<0>, peer::runtime_job<1>, peer::runtime_job<2>};
+    for (std::size_t i = 0; i < options.peers.size() && i < jobs.size(); ++i) {
+        suite.add(caller, name + options.peers[i].first, jobs[i], seven_kinds(), 3, threads);
+    }
+}
+
 auto median_of(int times, const std::string& command) -> std::optional<Nanoseconds> {
     std::vector<double> values;
     for (int i = 0; i < times; ++i) {
@@ -271,6 +292,7 @@ void add_all(Suite& suite, const Options& options) {
         }
     }
     add_at_once(suite);
+    add_fleet(suite, options);
     add_containers(suite, small, options);
     add_constructors(suite, small);
     add_nets(suite);
@@ -295,6 +317,9 @@ auto bounds() -> std::vector<Bound> {
          "exec/caller 2048 MB/launcher", "exec/caller 2048 MB/by hand: vfork, the whole job", true,
          1.2},
         {"nsenter by posix_spawn over launcher", exec + "nsenter", exec + "launcher", false, 10},
+        {"nsenter over launcher, 8 threads into 1000 targets",
+         "fleet/8 threads, 1000 targets/nsenter", "fleet/8 threads, 1000 targets/launcher", false,
+         8},
         {"join_and_exec with memory lent, seven kinds, over the same by hand with vfork",
          exec + "join_and_exec, memory lent", exec + "by hand: vfork, the whole job", true, 1.05},
         {"join_and_exec with memory lent, from a caller of 2 GB over one of 2 MB",
@@ -405,12 +430,25 @@ void set_scene(pid_t target, const Scratch& scratch) {
     scene.large_nsexec = scratch.enlarged(scene.nsexec);
 }
 
+/// How far it is, on standard error: on a terminal in one line, elsewhere every tenth round.
+void tell_progress(int done, int all, std::chrono::steady_clock::duration took) {
+    const bool rewrites = ::isatty(STDERR_FILENO) == 1;
+    if (rewrites || done % 10 == 0 || done == all) {
+        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(took).count();
+        std::fprintf(stderr, "%s%d of %d rounds, %lld s%s", rewrites ? "\r" : "", done, all,
+                     static_cast<long long>(seconds), rewrites && done < all ? "" : "\n");
+    }
+}
+
 void run_rounds(Collector& collector, const Options& options) {
+    const auto began = std::chrono::steady_clock::now();
     for (int round = -options.warm_up; round < options.rounds; ++round) {
         if (round == 0) {
             collector.forget();
         }
         benchmark::RunSpecifiedBenchmarks(&collector);
+        tell_progress(round + options.warm_up + 1, options.rounds + options.warm_up,
+                      std::chrono::steady_clock::now() - began);
         // The kernel takes the namespaces apart that this round made.
         std::this_thread::sleep_for(std::chrono::milliseconds{50});
     }
@@ -433,8 +471,13 @@ auto run(int count, char** arguments) -> int {
         std::puts("SKIP: no target with all eight kinds of namespaces can be made here");
         return 77;
     }
+    const Fleet fleet{fleet_size};
     const Scratch scratch;
     set_scene(target.pid(), scratch);
+    scene.fleet = fleet.ok() ? fleet.pids() : std::vector<pid_t>{};
+    for (const auto& [name, command] : options.peers) {
+        scene.runtimes.push_back(command);
+    }
     Suite suite;
     add_all(suite, options);
     suite.enlist();

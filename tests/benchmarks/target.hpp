@@ -5,12 +5,14 @@
 #include <csignal>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <vector>
 
 namespace bench {
 
@@ -62,6 +64,31 @@ class Target {
 
     pid_t pid_ = -1;
     bool good_ = false;
+};
+
+/// Many of them.
+class Fleet {
+  public:
+    explicit Fleet(int count) {
+        for (int i = 0; i < count && good_; ++i) {
+            targets_.push_back(std::make_unique<Target>());
+            good_ = targets_.back()->ok();
+        }
+    }
+
+    [[nodiscard]] auto ok() const -> bool { return good_; }
+
+    [[nodiscard]] auto pids() const -> std::vector<pid_t> {
+        std::vector<pid_t> list;
+        for (const auto& target : targets_) {
+            list.push_back(target->pid());
+        }
+        return list;
+    }
+
+  private:
+    std::vector<std::unique_ptr<Target>> targets_;
+    bool good_ = true;
 };
 
 } // namespace bench

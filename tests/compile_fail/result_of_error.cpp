@@ -1,5 +1,7 @@
-// expect: nsjoin::Error
+// expect: nsjoin: return Unexpected{error}
 #include <nsjoin/result.hpp>
+
+#include <type_traits>
 
 [[nodiscard]] auto number(bool good) -> nsjoin::Result<int> {
     if (good) {
@@ -12,6 +14,10 @@
     return nsjoin::Unexpected{why};
 #endif
 }
+
+static_assert(!std::is_convertible_v<nsjoin::Error, nsjoin::Result<int>>);
+static_assert(!std::is_convertible_v<nsjoin::Error, nsjoin::Result<void>>);
+static_assert(std::is_convertible_v<nsjoin::Error, nsjoin::Result<nsjoin::Error>>);
 
 auto main() -> int {
     return number(false).value_or(0);
