@@ -36,7 +36,7 @@ using nsjoin::Kind;
 
 constexpr const char* usage = R"(usage: create [OPTION...] [COMMAND [ARGUMENT...]]
 
-Runs a command, or else a shell, in new namespaces: what unshare(1) of util-linux 2.41 does, with the
+Runs a command, or else a shell, in new namespaces: what unshare(1) of util-linux 2.42 does, with the
 same options.
 
 New namespaces; with =FILE (long form only) it is kept there, for nsenter(1) or enter, until umount:

@@ -107,6 +107,22 @@ TEST_CASE("the child's libc knows its own ids, and can start threads and join ag
     CHECK(code == 0);
 }
 
+TEST_CASE("the end of the child's first thread is told to a thread that joins it") {
+    const support::Container container{Kind::net | Kind::ipc};
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    for (const nsjoin::Plan& plan :
+         {nsjoin::Plan{nsjoin::JoinPlan{}}, plan_of(*target, Kind::net)}) {
+        CHECK(support::went_well(support::run(plan, [] {
+            std::thread{[first = ::pthread_self()] {
+                ::_exit(::pthread_join(first, nullptr));
+            }}.detach();
+            ::alarm(20);
+            return static_cast<int>(::syscall(SYS_exit, 0)); // of the thread
+        })));
+    }
+}
+
 TEST_CASE("a robust mutex that the child leaves locked tells who takes it next") {
     void* const page = ::mmap(nullptr, sizeof(pthread_mutex_t), PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);

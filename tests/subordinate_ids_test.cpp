@@ -94,12 +94,17 @@ TEST_CASE("a user with subordinate ids makes a rootless container") {
     std::ofstream{file} << "1000:200000:65536\n1000:400000:5\n";
     REQUIRE(::chmod(directory.path().c_str(), 0755) == 0);
     REQUIRE(::chmod(file.c_str(), 0644) == 0);
+    // newuidmap(1) asks for the name of its caller.
+    const std::string users = directory.file("passwd");
+    std::ofstream{users} << support::slurp("/etc/passwd") << "tester:x:1000:1000::/:/bin/sh\n";
+    REQUIRE(::chmod(users.c_str(), 0644) == 0);
     const int code = support::run_in_child([&] {
         CHILD_CHECK(::unshare(CLONE_NEWNS) == 0);
         CHILD_CHECK(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
         for (const char* path : {"/etc/subuid", "/etc/subgid"}) {
             CHILD_CHECK(::mount(file.c_str(), path, nullptr, MS_BIND, nullptr) == 0);
         }
+        CHILD_CHECK(::mount(users.c_str(), "/etc/passwd", nullptr, MS_BIND, nullptr) == 0);
         return support::as_user(1000, [] {
             const auto user = nsjoin::rootless_user();
             CHILD_CHECK(user);
@@ -112,6 +117,7 @@ TEST_CASE("a user with subordinate ids makes a rootless container") {
     });
     CHECK(code == 0);
     ::unlink(file.c_str());
+    ::unlink(users.c_str());
 }
 
 TEST_CASE("gids are those of the group file, behind the own gid") {

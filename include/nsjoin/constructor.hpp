@@ -23,7 +23,8 @@
 
 // Runs a supervisor's plan in a process that has just started, before its runtime (Go's scheduler,
 // a JVM, …) has made a second thread. Nothing here needs the C++ run-time library: the object file
-// of a program that embeds it links with a C linker.
+// of a program that embeds it links with a C linker. The assertions of libstdc++ do need it:
+// version 16 has them without optimization, unless it is compiled with -D_GLIBCXX_NO_ASSERTIONS.
 
 namespace nsjoin::inline v0_1 {
 

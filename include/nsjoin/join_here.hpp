@@ -255,7 +255,8 @@ template <Kind K, Kind... Ks>
 [[nodiscard]] auto join_here(const Home<Ks...>& home, const NamespaceFd<K>& space) noexcept
     -> Result<Visit<Ks...>> {
     detail::check_kinds_with_a_way_back<K>();
-    static_assert(((K == Ks) || ...), "nsjoin: the Home to go back to lacks this kind");
+    static_assert(((K == Ks) || ...) || K == Kind::user,
+                  "nsjoin: the Home to go back to lacks this kind");
     return detail::visit(home, space.fd(), K, facts(K).name);
 }
 

@@ -179,14 +179,13 @@ class [[nodiscard]] Result {
     /// The value, or `f` of the error, a Result of the same type.
     template <typename F>
     constexpr auto or_else(F&& f) const& -> Result {
-        detail::check_or_else<Result, F>();
-        return held_.holds ? *this : std::forward<F>(f)(held_.error);
+        return held_.holds ? *this : detail::mended<Result>(std::forward<F>(f), held_.error);
     }
 
     template <typename F>
     constexpr auto or_else(F&& f) && -> Result {
-        detail::check_or_else<Result, F>();
-        return held_.holds ? std::move(*this) : std::forward<F>(f)(held_.error);
+        return held_.holds ? std::move(*this)
+                           : detail::mended<Result>(std::forward<F>(f), held_.error);
     }
 
     /// A Result of what `f` makes of the value, or else the error.
@@ -330,8 +329,7 @@ class [[nodiscard]] Result<void> {
     /// This if it worked, or `f` of the error, a Result<void>.
     template <typename F>
     constexpr auto or_else(F&& f) const -> Result {
-        detail::check_or_else<Result, F>();
-        return holds_ ? *this : std::forward<F>(f)(error_);
+        return holds_ ? *this : detail::mended<Result>(std::forward<F>(f), error_);
     }
 
     /// A Result of what `f`, which takes nothing, returns; or else the error.

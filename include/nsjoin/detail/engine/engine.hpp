@@ -149,6 +149,7 @@ inline void prepare_copy(Run& run) noexcept {
     run.thread = read_thread_record();
     if (run.options.keep_thread_id) {
         run.thread.tid_address = nullptr;
+        run.thread.clear_address = nullptr;
     }
     run.facts.pending_pid =
         !run.outline.joined.empty() && !run.outline.callers_parent && has_pending_pid();

@@ -361,7 +361,7 @@ inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
     if (pid == 0) {
         attempt.in_child = true;
         attempt.caller_end.reset();
-        (void)call(SYS_set_robust_list, thread.robust_list, thread.robust_size);
+        keep_thread_record(thread);
         if (!by_caller && attempt.schedule.roles.first == Memory::callers) {
             register_rseq(thread);
         }

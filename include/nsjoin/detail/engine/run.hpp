@@ -98,7 +98,8 @@ struct Message {
 
 /// What the libc keeps in the kernel about a thread, so that the child's can be set right.
 struct ThreadRecord {
-    pid_t* tid_address = nullptr; ///< where the libc keeps the thread's id
+    pid_t* tid_address = nullptr;  ///< where the libc keeps the thread's id
+    void* clear_address = nullptr; ///< where the kernel writes at the thread's end, if elsewhere
     void* robust_list = nullptr;
     std::size_t robust_size = 0;
     void* rseq = nullptr; ///< the area of restartable sequences
@@ -119,16 +120,33 @@ inline void register_rseq(const ThreadRecord& thread) noexcept {
     }
 }
 
-/// Reads where the libc keeps the thread's id and robust mutexes. Only the address that really
-/// holds the id is used: musl registers another one there.
+/// Tells the kernel, in the child, what the libc believes that it knows.
+inline void keep_thread_record(const ThreadRecord& thread) noexcept {
+    (void)call(SYS_set_robust_list, thread.robust_list, thread.robust_size);
+    if (thread.clear_address != nullptr) {
+        (void)call(SYS_set_tid_address, thread.clear_address);
+    }
+}
+
+/// Reads where the libc keeps the thread's id and robust mutexes. Only an address that really holds
+/// the id is used: musl registers another one, and so does glibc since 2.43, which keeps the id
+/// where it always was, before the robust mutexes: id, unused, robust_prev, robust_head.
 [[nodiscard]] inline auto read_thread_record() noexcept -> ThreadRecord {
+    constexpr std::size_t id_before_list = 16;
     ThreadRecord record;
     pid_t* address = nullptr;
-    if (call(SYS_prctl, PR_GET_TID_ADDRESS, &address, 0, 0, 0) == 0 && address != nullptr &&
-        *address == call(SYS_gettid)) {
-        record.tid_address = address;
-    }
+    const long own = call(SYS_gettid);
+    (void)call(SYS_prctl, PR_GET_TID_ADDRESS, &address, 0, 0, 0);
     (void)call(SYS_get_robust_list, 0, &record.robust_list, &record.robust_size);
+    if (address != nullptr && *address == own) {
+        record.tid_address = address;
+    } else if (record.robust_list != nullptr) {
+        // NOLINTNEXTLINE(*-pointer-arithmetic,*-reinterpret-cast): what lies before it
+        auto* const before =
+            reinterpret_cast<pid_t*>(static_cast<char*>(record.robust_list) - id_before_list);
+        record.tid_address = *before == own ? before : nullptr;
+        record.clear_address = *before == own ? address : nullptr;
+    }
     if (&__rseq_size != nullptr && &__rseq_offset != nullptr && __rseq_size != 0) {
         // NOLINTNEXTLINE(*-pointer-arithmetic): where the libc says
         record.rseq = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;

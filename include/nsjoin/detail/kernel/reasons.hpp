@@ -87,7 +87,8 @@ namespace nsjoin::inline v0_1::detail {
     case Reason::process_died:
         return "the process died before it was through";
     case Reason::helper_failed:
-        return "the program refused: see the ranges in /etc/subuid and /etc/subgid";
+        return "the program refused: see the ranges in /etc/subuid and /etc/subgid, and that the "
+               "caller has a name in /etc/passwd";
     case Reason::helper_powerless:
         return "the program has no rights to write the map with: it needs its set-user-ID bit or "
                "the file capability (setcap cap_setuid=ep, or cap_setgid=ep), on a mount without "

@@ -180,7 +180,8 @@ struct ResultStorage<T, false> : ResultUnion<T> {
             return;
         }
         ErrorKeeper keep{this->error};
-        std::construct_at(std::addressof(this->value), std::forward<Other>(other).value);
+        auto* const place = const_cast<std::remove_cv_t<T>*>(std::addressof(this->value)); // NOLINT
+        std::construct_at(place, std::forward<Other>(other).value);
         keep.dismiss();
         this->holds = true;
     }
@@ -207,11 +208,17 @@ constexpr void check_and_then() noexcept {
                   "a value there is transform()");
 }
 
+/// What f makes of an error.
 template <typename This, typename F>
-constexpr void check_or_else() noexcept {
-    static_assert(std::is_same_v<std::remove_cvref_t<std::invoke_result_t<F, const Error&>>, This>,
+constexpr auto mended(F&& f, const Error& error) -> This {
+    constexpr bool right =
+        std::is_same_v<std::remove_cvref_t<std::invoke_result_t<F, const Error&>>, This>;
+    static_assert(right,
                   "nsjoin: or_else() takes a function that returns a Result of the same type: for "
                   "one that returns another Error there is transform_error()");
+    if constexpr (right) {
+        return std::forward<F>(f)(error);
+    }
 }
 
 template <typename Value>
