@@ -678,8 +678,14 @@ TEST_CASE("a deadline that passes at any step ends the run, and nothing is left"
             },
             [&](const support::Held& held) {
                 if (held.number == slow && !held.is_main && !held_up) {
-                    held_up = true;
-                    ::usleep(600'000);
+                    held_up = ::kill(held.pid, SIGSTOP) == 0;
+                    const auto goes_on = [&] { // it would execute the program first
+                        const char state = support::state_and_parent(held.pid).first;
+                        return state == 'R' || state == 'S';
+                    };
+                    while (held_up && goes_on()) {
+                        ::usleep(1000);
+                    }
                 }
                 return 0;
             });
