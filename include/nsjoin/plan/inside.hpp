@@ -7,7 +7,7 @@
 
 #include <concepts>
 #include <cstdint>
-#include <memory>
+#include <optional> // with std::addressof: <memory> costs an includer as much as all of this
 #include <string_view>
 #include <type_traits>
 

@@ -128,24 +128,33 @@ inline void keep_thread_record(const ThreadRecord& thread) noexcept {
     }
 }
 
+/// Where glibc keeps the thread's id: before the robust mutexes, as id, unused, robust_prev,
+/// robust_head. Null if it does not stand there, or the list is no part of what the libc has about
+/// the thread.
+[[nodiscard]] inline auto id_before(void* robust_list) noexcept -> pid_t* {
+    constexpr std::ptrdiff_t distance = 16;
+    constexpr std::ptrdiff_t most = 4096; // from the thread pointer, before or behind
+    auto* const list = static_cast<char*>(robust_list);
+    const std::ptrdiff_t place = list - static_cast<char*>(__builtin_thread_pointer());
+    if (list == nullptr || place < -most || place > most) {
+        return nullptr;
+    }
+    void* const id = list - distance; // NOLINT(*-pointer-arithmetic)
+    return *static_cast<pid_t*>(id) == call(SYS_gettid) ? static_cast<pid_t*>(id) : nullptr;
+}
+
 /// Reads where the libc keeps the thread's id and robust mutexes. Only an address that really holds
-/// the id is used: musl registers another one, and so does glibc since 2.43, which keeps the id
-/// where it always was, before the robust mutexes: id, unused, robust_prev, robust_head.
+/// the id is used: musl registers another one, and so does glibc since 2.43.
 [[nodiscard]] inline auto read_thread_record() noexcept -> ThreadRecord {
-    constexpr std::size_t id_before_list = 16;
     ThreadRecord record;
     pid_t* address = nullptr;
-    const long own = call(SYS_gettid);
     (void)call(SYS_prctl, PR_GET_TID_ADDRESS, &address, 0, 0, 0);
     (void)call(SYS_get_robust_list, 0, &record.robust_list, &record.robust_size);
-    if (address != nullptr && *address == own) {
+    if (address != nullptr && *address == call(SYS_gettid)) {
         record.tid_address = address;
-    } else if (record.robust_list != nullptr) {
-        // NOLINTNEXTLINE(*-pointer-arithmetic,*-reinterpret-cast): what lies before it
-        auto* const before =
-            reinterpret_cast<pid_t*>(static_cast<char*>(record.robust_list) - id_before_list);
-        record.tid_address = *before == own ? before : nullptr;
-        record.clear_address = *before == own ? address : nullptr;
+    } else if (pid_t* const id = id_before(record.robust_list); id != nullptr) {
+        record.tid_address = id;
+        record.clear_address = address;
     }
     if (&__rseq_size != nullptr && &__rseq_offset != nullptr && __rseq_size != 0) {
         // NOLINTNEXTLINE(*-pointer-arithmetic): where the libc says
