@@ -94,7 +94,7 @@ TEST_CASE("functions of the plan's are called inside: with all rights, and last 
 TEST_CASE("what a function mounts is there in the new root, and for the program") {
     const support::RootFileSystem files;
     REQUIRE(files.ok());
-    const std::string inside = files.path() + "/work";
+    const std::string inside = files.path() + "/volume";
     const auto mounts = [&]() noexcept -> nsjoin::Result<void> {
         // The old root is there yet.
         return ::mount("/usr", inside.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0
@@ -102,7 +102,7 @@ TEST_CASE("what a function mounts is there in the new root, and for the program"
                    : nsjoin::failed_inside("bind /usr", errno);
     };
     const auto plan = sandbox().inside<Moment::namespaces_ready>(mounts).pivot_root(files.path());
-    const auto output = support::shell(plan, "test -d /work/lib && test ! -e /usr && echo there");
+    const auto output = support::shell(plan, "test -d /volume/lib && test ! -e /usr && echo there");
     CHECK(support::wrote(output, "there\n"));
     CHECK(::access((inside + "/lib").c_str(), F_OK) != 0); // nothing of it shows outside
 }

@@ -112,7 +112,7 @@ inline auto feature_scenarios() -> std::vector<Scenario> {
                        .loopback_up()
                        .pivot_root(stage.given().root)
                        .mount_proc()
-                       .working_directory("/work")
+                       .working_directory("/volume")
                        .capabilities(nsjoin::Capabilities::limited_to(nsjoin::Capability::chown))
                        .no_new_privileges());
          }},
@@ -144,7 +144,7 @@ inline auto feature_scenarios() -> std::vector<Scenario> {
              const nsjoin::OwnedFd root{
                  ::open(stage.given().root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
              clone(stage,
-                   JoinPlan{}.cgroup(cgroup).root(root).working_directory("/work").keep_ids());
+                   JoinPlan{}.cgroup(cgroup).root(root).working_directory("/volume").keep_ids());
          }},
         {"features: mount sources",
          {},

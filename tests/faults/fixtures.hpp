@@ -166,7 +166,7 @@ class RootDirectory {
     RootDirectory() : path_{std::filesystem::temp_directory_path() / "nsjoin-faults-XXXXXX"} {
         (void)!::mkdtemp(path_.data());
         (void)!::chmod(path_.c_str(), 0755);
-        for (const char* name : {"/proc", "/work", "/dev"}) {
+        for (const char* name : {"/proc", "/volume", "/dev"}) {
             (void)!::mkdir((path_ + name).c_str(), 0755);
         }
     }
@@ -177,8 +177,8 @@ class RootDirectory {
     auto operator=(RootDirectory&&) -> RootDirectory& = delete;
 
     ~RootDirectory() {
-        ::umount2((path_ + "/work").c_str(), MNT_DETACH); // what give_subordinate_ids() put there
-        for (const char* name : {"/proc", "/work", "/dev", ""}) {
+        ::umount2((path_ + "/volume").c_str(), MNT_DETACH); // what give_subordinate_ids() put there
+        for (const char* name : {"/proc", "/volume", "/dev", ""}) {
             ::rmdir((path_ + name).c_str());
         }
     }
@@ -221,9 +221,9 @@ class OwnCgroup {
 /// Gives the user of the scenarios ids to map, in the mount namespace of the harness process.
 inline void give_subordinate_ids(uid_t user, const std::string& directory) {
     const std::string number = std::to_string(user);
-    ::mount("tmpfs", (directory + "/work").c_str(), "tmpfs", 0, nullptr);
+    ::mount("tmpfs", (directory + "/volume").c_str(), "tmpfs", 0, nullptr);
     const auto cover = [&](const std::string& name, const std::string& line) {
-        const std::string file = directory + "/work/" + name;
+        const std::string file = directory + "/volume/" + name;
         std::error_code ignored;
         std::filesystem::copy_file("/etc/" + name, file, ignored);
         const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

@@ -134,9 +134,12 @@ inline void keep_thread_record(const ThreadRecord& thread) noexcept {
 [[nodiscard]] inline auto id_before(void* robust_list) noexcept -> pid_t* {
     constexpr std::ptrdiff_t distance = 16;
     constexpr std::ptrdiff_t most = 4096; // from the thread pointer, before or behind
+    if (robust_list == nullptr) {
+        return nullptr;
+    }
     auto* const list = static_cast<char*>(robust_list);
     const std::ptrdiff_t place = list - static_cast<char*>(__builtin_thread_pointer());
-    if (list == nullptr || place < -most || place > most) {
+    if (place < -most || place > most) {
         return nullptr;
     }
     void* const id = list - distance; // NOLINT(*-pointer-arithmetic)

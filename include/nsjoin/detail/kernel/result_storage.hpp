@@ -180,7 +180,8 @@ struct ResultStorage<T, false> : ResultUnion<T> {
             return;
         }
         ErrorKeeper keep{this->error};
-        auto* const place = const_cast<std::remove_cv_t<T>*>(std::addressof(this->value)); // NOLINT
+        // NOLINTNEXTLINE(*-const-cast): of a T that is const, which is made here
+        auto* const place = const_cast<std::remove_cv_t<T>*>(std::addressof(this->value));
         std::construct_at(place, std::forward<Other>(other).value);
         keep.dismiss();
         this->holds = true;
