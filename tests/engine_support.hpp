@@ -514,7 +514,7 @@ inline void reap_strays(const std::set<pid_t>& kept) {
 class RootFileSystem {
   public:
     RootFileSystem() {
-        for (const char* name : {"/bin", "/proc", "/tmp", "/work"}) {
+        for (const char* name : {"/bin", "/proc", "/tmp", "/volume"}) {
             ok_ = ok_ && ::mkdir((path() + name).c_str(), 0755) == 0;
         }
         std::error_code failed;
@@ -559,7 +559,7 @@ class RootFileSystem {
         .loopback_up()
         .pivot_root(files.path())
         .mount_proc()
-        .working_directory("/work")
+        .working_directory("/volume")
         .umask(022)
         .priority(1)
         .capabilities(nsjoin::Capabilities::limited_to(nsjoin::Capability::chown))

@@ -164,15 +164,16 @@ TEST_CASE("a new root mount leaves nothing of the old one") {
         "</proc/self/mountinfo; echo $$";
     const auto plan =
         JoinPlan{}.create<Kind::mount, Kind::pid>().pivot_root(files.path()).mount_proc();
-    CHECK(writes(plan, script, "bin proc tmp work\n/\n/\n/proc\n1\n"));
-    CHECK(writes(plan.create(support::own_root()), script, "bin proc tmp work\n/\n/\n/proc\n1\n"));
+    CHECK(writes(plan, script, "bin proc tmp volume\n/\n/\n/proc\n1\n"));
+    CHECK(
+        writes(plan.create(support::own_root()), script, "bin proc tmp volume\n/\n/\n/proc\n1\n"));
     CHECK(support::run_in_child([&] {
               CHILD_CHECK(support::become_user());
               CHILD_CHECK(writes(plan.create(support::own_root()), script,
-                                 "bin proc tmp work\n/\n/\n/proc\n1\n"));
+                                 "bin proc tmp volume\n/\n/\n/proc\n1\n"));
               return 0;
           }) == 0);
-    CHECK(writes(plan.working_directory("/work"), "pwd; cd ..; pwd", "/work\n/\n"));
+    CHECK(writes(plan.working_directory("/volume"), "pwd; cd ..; pwd", "/volume\n/\n"));
     // It starts at the root if nothing is said, wherever the caller is.
     CHECK(writes(JoinPlan{}.create<Kind::mount>().pivot_root(files.path()), "pwd", "/\n"));
     // A copy of the root that there is.
@@ -199,8 +200,8 @@ TEST_CASE("a link in the new root leads nowhere else") {
         fails(plan.working_directory("/up"), Step::set_working_directory, Reason::system, ENOENT));
     // chroot(2) by a path that a container made.
     const auto chroots = JoinPlan{}.create<Kind::mount>();
-    CHECK(
-        writes(chroots.root(files.path()), "pwd; cd /; echo *", "/\nbin leak proc tmp up work\n"));
+    CHECK(writes(chroots.root(files.path()), "pwd; cd /; echo *",
+                 "/\nbin leak proc tmp up volume\n"));
     CHECK(support::run_in_child([&] {
               // A root that was left, which descriptor 9 still has.
               CHILD_CHECK(::chroot(files.path().c_str()) == 0 && ::chdir("/") == 0);
