@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <sys/prctl.h>
 
 using nsjoin::IdExtent;
 using nsjoin::IdMap;
@@ -181,6 +182,20 @@ auto long_map(std::uint32_t outside) -> nsjoin::Result<IdMap> {
 }
 
 } // namespace
+
+TEST_CASE("maps: of a caller that is not dumpable the error says it") {
+    const int code = support::as_user(1000, [] {
+        const auto plan = nsjoin::JoinPlan{}.create(support::own_root());
+        CHILD_CHECK(::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0);
+        const auto ran = support::run(plan, [] { return 0; });
+        CHILD_CHECK(ran.error && ran.error->step == Step::write_uid_map);
+        CHILD_CHECK(ran.error->reason == Reason::not_dumpable);
+        CHILD_CHECK(nsjoin::explain(*ran.error).find("/uid_map") != std::string::npos);
+        CHILD_CHECK(::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0);
+        return support::went_well(support::run(plan, [] { return 0; })) ? 0 : 1;
+    });
+    CHECK(code == 0);
+}
 
 TEST_CASE("maps: as many lines as the kernel takes") {
     const auto map = long_map(0);

@@ -61,7 +61,8 @@ constexpr std::array reason_names{"system",
                                   "not_root_inside",
                                   "bad_message",
                                   "no_subordinate_ids",
-                                  "inside_failed"};
+                                  "inside_failed",
+                                  "not_dumpable"};
 static_assert(reason_names.size() == static_cast<std::size_t>(nsjoin::detail::last_reason) + 1);
 
 constexpr std::array<std::pair<When, const char*>, 18> conditions{{

@@ -56,6 +56,7 @@ enum class Reason : std::uint8_t {
     bad_message,          ///< a bootstrap message or variable that breaks the dialect's rules
     no_subordinate_ids,   ///< subuid(5) or subgid(5) has no range of the user's
     inside_failed,        ///< a function of the plan's own: see Error::subject, and code if not 0
+    not_dumpable,         ///< the child's files in /proc are another user's, as it is not dumpable
 };
 
 /// A short text inside an Error: never allocates, cuts what does not fit.
@@ -129,7 +130,7 @@ static_assert(std::is_trivially_copyable_v<Error>);
 namespace detail {
 
 /// A message of another process has none beyond it.
-inline constexpr Reason last_reason = Reason::inside_failed;
+inline constexpr Reason last_reason = Reason::not_dumpable;
 
 /// In the place of a wait status that nobody knows.
 inline constexpr int unknown_status = -1;

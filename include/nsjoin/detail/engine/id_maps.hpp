@@ -61,6 +61,18 @@ class MapText {
     return ended > 0 ? fail(step, Reason::process_gone, path.view()) : std::move(file);
 }
 
+/// Whether the file belongs to another user than this process has: then the child is not dumpable,
+/// and the helpers refuse it too.
+[[nodiscard]] inline auto is_anothers(const Attempt& attempt, std::string_view name) noexcept
+    -> bool {
+    struct stat about {};
+
+    Subject path;
+    path.append(std::int64_t{number_in_proc(attempt)}).append("/").append(name);
+    return ::fstatat(attempt.run.proc.get(), path.c_str(), &about, 0) == 0 &&
+           about.st_uid != ::geteuid();
+}
+
 [[nodiscard]] inline auto write_child_file(Step step, const Attempt& attempt, std::string_view name,
                                            std::string_view text) noexcept -> Result<void> {
     const Result<OwnedFd> file = open_child_file(step, attempt, name);
@@ -247,6 +259,9 @@ inline void execute_helper(Helper& helper) noexcept {
         text.append("\n");
     }
     Result<void> written = write_child_file(step, attempt, file, text.view());
+    if (!written && written.error().code == EACCES && is_anothers(attempt, file)) {
+        return fail(step, Reason::not_dumpable, written.error().subject.view());
+    }
     const bool may_ask = helper_path(attempt.run.plan, helper) != std::string_view{};
     if (!written && may_ask && (written.error().code == EPERM || written.error().code == EACCES)) {
         return map_by_helper(step, attempt, helper, map);

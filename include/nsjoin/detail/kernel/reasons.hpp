@@ -132,6 +132,10 @@ namespace nsjoin::inline v0_1::detail {
                "the own ids alone";
     case Reason::inside_failed:
         return "it is what the plan's own function says";
+    case Reason::not_dumpable:
+        return "the child is not dumpable, as the caller is not or as it joins, so that its files "
+               "in /proc belong to the root that there was when the caller's program was executed: "
+               "execute the program again where it is now, and create from there";
     }
     return {};
 }
