@@ -692,6 +692,52 @@ TEST_CASE("a launcher without processes or descriptors to spare says so, and wor
     }
 }
 
+TEST_CASE(
+    "descriptors that run out while a launcher is at work: what it made is found by its pid") {
+    CHECK(support::run_in_child([] {
+              const support::NothingLeft nothing_left;
+              auto launcher = Launcher::start();
+              CHILD_CHECK(launcher);
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              const auto all = support::children();
+              const auto signal_all = [&all](int number) {
+                  for (const pid_t pid : all) {
+                      (void)::kill(pid, number);
+                  }
+              };
+              signal_all(SIGSTOP);
+              const std::array<const char*, 3> words{"sleep", "1000", nullptr};
+              const nsjoin::Command sleep{.program = Program::at("/bin/sleep"), .arguments = words};
+              std::optional<nsjoin::Result<nsjoin::PidFd>> child;
+              std::atomic<pid_t> asks{0};
+              std::thread asking{[&] {
+                  asks = static_cast<pid_t>(::syscall(SYS_gettid));
+                  child = launcher->exec(nsjoin::JoinPlan{}, sleep);
+              }};
+              const auto waits = std::to_string(SYS_ppoll) + " ";
+              CHILD_CHECK(support::eventually([&] {
+                  return asks != 0 &&
+                         support::slurp("/proc/self/task/" + std::to_string(asks) + "/syscall")
+                                 .rfind(waits, 0) == 0;
+              }));
+              rlimit usual{};
+              CHILD_CHECK(::getrlimit(RLIMIT_NOFILE, &usual) == 0);
+              const rlimit none{3, usual.rlim_max};
+              CHILD_CHECK(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+              signal_all(SIGCONT);
+              asking.join();
+              CHILD_CHECK(::setrlimit(RLIMIT_NOFILE, &usual) == 0);
+              CHILD_CHECK(!*child && child->error().code == EMFILE);
+              for (const pid_t pid : support::children()) {
+                  CHILD_CHECK(support::slurp("/proc/" + std::to_string(pid) + "/comm") !=
+                              "sleep\n");
+              }
+              CHILD_CHECK(ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)));
+              { const Launcher ends = *std::move(launcher); }
+              return nothing_left.holds() ? 0 : 1;
+          }) == 0);
+}
+
 TEST_CASE("a caller without descriptors to spare is told so, and nothing is left") {
     CHECK(support::run_in_child([] {
               const rlimit few{64, 64};

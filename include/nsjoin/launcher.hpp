@@ -222,6 +222,7 @@ class [[nodiscard]] Launcher {
         auto pair = SocketPair::open(SocketKind::seqpacket);
         const bool open = pair.has_value();
         detail::LauncherReserve reserve;
+        done = done && open ? detail::pass_sender(pair->first) : done;
         done = done && open ? reserve.take(pair->first) : done;
         if (!done || !open) {
             taken = true;

@@ -230,6 +230,18 @@ class DescriptorMessage {
         return count;
     }
 
+    /// The pid of who sent it, as this process numbers it; 0 where SO_PASSCRED is not set.
+    [[nodiscard]] auto sender() noexcept -> pid_t {
+        pid_t pid = 0;
+        for (cmsghdr* part = CMSG_FIRSTHDR(&header_); part != nullptr;
+             part = CMSG_NXTHDR(&header_, part)) {
+            if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_CREDENTIALS) {
+                std::memcpy(&pid, CMSG_DATA(part), sizeof pid); // of struct ucred, the first
+            }
+        }
+        return pid;
+    }
+
     [[nodiscard]] auto header() noexcept -> msghdr* { return &header_; }
 
     /// Whether the kernel had to drop a descriptor: the process has as many as it may.

@@ -48,6 +48,7 @@ inline constexpr AlsoCalls also_calls[]{
     {nsjoin::Step::verify_ids, SYS_prctl, "the same"},
     {nsjoin::Step::make_child, SYS_clone, "the way before Linux 5.3, and a program's"},
     {nsjoin::Step::make_pipe, SYS_socketpair, "a pair of sockets is one too"},
+    {nsjoin::Step::make_pipe, SYS_setsockopt, "that tells who sends"},
     {nsjoin::Step::go_back, SYS_openat, "the root and working directory, for the way back"},
     {nsjoin::Step::go_back, SYS_fchdir, "the same"},
     {nsjoin::Step::go_back, SYS_chroot, "the same"},

@@ -33,10 +33,41 @@ inline constexpr int launcher_socket = 3;
     return variables;
 }
 
+/// Asks for the status of a child: by its descriptor, or where no number was free for one by its
+/// pid, which is its own until it is waited for. waitid(2).
+[[nodiscard]] inline auto wait_for_child(const PidFd& child, siginfo_t& info, int how) noexcept
+    -> long {
+    constexpr int by_pid = 1; // P_PID
+    return child.fd().ok()
+               ? call(SYS_waitid, p_pidfd, child.fd().get(), &info, WEXITED | wait_all | how,
+                      nullptr)
+               : call(SYS_waitid, by_pid, child.pid(), &info, WEXITED | wait_all | how, nullptr);
+}
+
+/// Whether it is a child of the caller's that nobody has waited for.
+[[nodiscard]] inline auto is_child(const PidFd& process) noexcept -> bool {
+    siginfo_t info{};
+    return wait_for_child(process, info, WNOHANG | WNOWAIT) == 0;
+}
+
 /// Ends a child and waits for it, but no longer than a second: one in a frozen cgroup does not end.
 [[nodiscard]] inline auto end_soon(const PidFd& child) noexcept -> bool {
-    (void)child.send_signal(SIGKILL);
-    return child.wait(Duration::seconds(1)).has_value();
+    if (child.fd().ok()) {
+        (void)child.send_signal(SIGKILL);
+        return child.wait(Duration::seconds(1)).has_value();
+    }
+    if (is_child(child)) {
+        (void)call(SYS_kill, child.pid(), SIGKILL);
+    }
+    siginfo_t info{};
+    const Deadline deadline{Duration::seconds(1)};
+    const timespec moment{0, 1'000'000};
+    long asked = wait_for_child(child, info, WNOHANG);
+    while (asked == 0 && info.si_signo == 0 && deadline.left().count() > 0) {
+        (void)call(SYS_nanosleep, &moment, nullptr);
+        asked = wait_for_child(child, info, WNOHANG);
+    }
+    return asked != 0 || info.si_signo != 0;
 }
 
 /// A launcher that runs, and the socket to it. Ends with this object.
@@ -123,6 +154,22 @@ class LauncherConnection {
     /// A joiner may have made a child that nobody was told of.
     void suspect() noexcept { killed_ = true; }
 
+    /// The same of one that has died: the child ends when it can't tell.
+    void reap_untold() {
+        suspect();
+        std::vector<pid_t> known{process_.pid()};
+        {
+            const std::lock_guard lock{mutex_};
+            hear_of_joiners();
+            for (const auto* const list : {&joiners_, &ending_}) {
+                for (const PidFd& joiner : *list) {
+                    known.push_back(joiner.pid());
+                }
+            }
+        }
+        reap_marked(other_end_, known);
+    }
+
     /// It does not answer: the next call is to find another one.
     void give_up() noexcept {
         given_up_ = true;
@@ -135,8 +182,7 @@ class LauncherConnection {
         std::size_t kept = 0;
         for (PidFd& each : list) {
             siginfo_t info{};
-            const long own = call(SYS_waitid, p_pidfd, each.fd().get(), &info,
-                                  WEXITED | WNOHANG | wait_all, nullptr);
+            const long own = wait_for_child(each, info, WNOHANG);
             if (own == 0 && info.si_signo == 0) { // it has not ended
                 list[kept++] = std::move(each);
             }
@@ -154,12 +200,9 @@ class LauncherConnection {
             if (size != sizeof spare) {
                 return;
             }
-            OwnedFd pidfd;
-            if (message.take({&pidfd, 1}) == 1) {
-                joiners_.emplace_back(std::move(pidfd), spare.pid);
-            } else {
-                killed_ = true; // there was no number free for it, so it is to be looked for
-            }
+            OwnedFd pidfd; // none, if there was no number free for it
+            (void)message.take({&pidfd, 1});
+            joiners_.emplace_back(std::move(pidfd), spare.pid);
         }
     }
 

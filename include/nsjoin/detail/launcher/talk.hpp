@@ -38,6 +38,13 @@ struct LauncherReserve {
     }
 };
 
+/// With what is received there comes who has sent it. setsockopt(2), SO_PASSCRED.
+[[nodiscard]] inline auto pass_sender(BorrowedFd socket) noexcept -> Result<void> {
+    const int yes = 1;
+    return outcome(Step::make_pipe,
+                   call(SYS_setsockopt, socket.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes));
+}
+
 /// What a caller waits for: the end of one request.
 class LauncherTalk {
   public:
@@ -71,13 +78,15 @@ class LauncherTalk {
         if (!taken_ && child.error().reason == Reason::deadline_passed) {
             launcher_.give_up();
         }
-        const bool unknown = !heard_ || child_.pid() == 0;
+        const bool unknown = child_.pid() == 0;
         end(std::move(joiner_));
         end(std::move(child_));
         if (late) {
             end(*std::move(late));
         }
-        if (unknown) { // a child may have ended before it could tell of itself
+        if (!heard_) { // a child may have ended before it could tell of itself
+            launcher_.reap_untold();
+        } else if (unknown) {
             launcher_.suspect();
         }
         return child;
@@ -146,7 +155,21 @@ class LauncherTalk {
         if (size != sizeof reply) {
             return size == -EAGAIN && !ended;
         }
-        return take(child, reply, PidFd{std::move(descriptor), reply.pid});
+        // A child that tells of itself does not know its number here; its maker has its own.
+        const pid_t sender = message.sender();
+        const bool by_itself = reply.what == LauncherReply::What::child && sender != reply.joiner;
+        return take(child, reply,
+                    with_descriptor(PidFd{std::move(descriptor), by_itself ? sender : reply.pid}));
+    }
+
+    /// Where no number was free for its descriptor, another thread may have given one back.
+    [[nodiscard]] static auto with_descriptor(PidFd process) noexcept -> PidFd {
+        if (!process.fd().ok() && process.pid() > 0) {
+            if (auto opened = PidFd::open(process.pid()); opened && is_child(*opened)) {
+                return *std::move(opened);
+            }
+        }
+        return process;
     }
 
     [[nodiscard]] auto take(Result<PidFd>& child, const LauncherReply& reply, PidFd process)
@@ -158,7 +181,9 @@ class LauncherTalk {
             know_joiner(reply.joiner);
             return true;
         case What::child: // another one after an attempt that failed
-            end(std::move(child_));
+            if (process.pid() != child_.pid()) {
+                end(std::move(child_));
+            }
             child_ = std::move(process);
             return true;
         case What::executed:
@@ -175,6 +200,10 @@ class LauncherTalk {
     /// caller's own child, and its number that of the descriptor. One that has ended and was waited
     /// for is nobody's to be harmed.
     [[nodiscard]] static auto verified(PidFd process) -> Result<PidFd> {
+        if (!process.fd().ok()) {
+            return fail(Step::report, EMFILE,
+                        Subject{"pid "}.append(std::int64_t{process.pid()}).view());
+        }
         if (!is_child(process) && process.alive()) {
             return broken("reply", "names a process that is no child of the caller");
         }
@@ -207,9 +236,8 @@ class LauncherTalk {
     /// It is not waited for yet, so that its number is its own.
     void know_joiner(pid_t pid) {
         joiner_ = launcher_.take_joiner(pid);
-        if (joiner_.pid() == 0) {
-            auto opened = PidFd::open(pid);
-            joiner_ = opened ? *std::move(opened) : std::move(joiner_);
+        if (!joiner_.fd().ok()) {
+            joiner_ = with_descriptor(PidFd{OwnedFd{}, pid});
         }
     }
 
@@ -218,13 +246,6 @@ class LauncherTalk {
         if (is_child(process) && !end_soon(process)) {
             launcher_.leave(std::move(process));
         }
-    }
-
-    /// Whether it is a child of the caller's that nobody has waited for. waitid(2).
-    [[nodiscard]] static auto is_child(const PidFd& process) noexcept -> bool {
-        siginfo_t info{};
-        return call(SYS_waitid, p_pidfd, process.fd().get(), &info,
-                    WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr) == 0;
     }
 
     OwnedFd channel_;

@@ -4,6 +4,7 @@
 
 #include <nsjoin/bootstrap/message.hpp>
 #include <nsjoin/detail/files.hpp>
+#include <nsjoin/detail/kernel/clock.hpp>
 #include <nsjoin/detail/wire/birth_mark.hpp>
 #include <nsjoin/pid_fd.hpp>
 
@@ -176,12 +177,6 @@ inline void end_marked(ino_t socket) {
     }
 }
 
-/// Those that the calling thread has now; none where /proc does not show it.
-[[nodiscard]] inline auto thread_children() -> std::vector<pid_t> {
-    const auto proc = open_own_proc(::getpid());
-    return proc ? thread_children(*proc) : std::vector<pid_t>{};
-}
-
 [[nodiscard]] inline auto is_among(const std::vector<pid_t>& pids, pid_t pid) noexcept -> bool {
     for (const pid_t each : pids) {
         if (each == pid) {
@@ -189,6 +184,40 @@ inline void end_marked(ino_t socket) {
         }
     }
     return false;
+}
+
+/// Takes the statuses of those of the marked children that are there now, but for `known` ones, and
+/// end untold. Until each of them has ended, or is a program, but no longer than a second.
+inline void reap_marked(ino_t socket, const std::vector<pid_t>& known) {
+    const auto proc = open_own_proc(::getpid());
+    std::vector<pid_t> left = proc ? process_children(*proc) : std::vector<pid_t>{};
+    const timespec moment{0, 1'000'000};
+    const auto is_done = [&](pid_t pid) {
+        constexpr int by_pid = 1; // P_PID
+        siginfo_t info{};
+        // Only of one that has ended the mark is the last.
+        const long asked =
+            call(SYS_waitid, by_pid, pid, &info, WEXITED | WNOHANG | WNOWAIT | wait_all, nullptr);
+        const bool marked = has_birth_mark(*proc, pid, socket);
+        if (asked == 0 && info.si_signo != 0 && marked) {
+            (void)call(SYS_waitid, by_pid, pid, &info, WEXITED | WNOHANG | wait_all, nullptr);
+        }
+        return asked != 0 || info.si_signo != 0 || !marked;
+    };
+    std::erase_if(left, [&](pid_t pid) { return is_among(known, pid); });
+    for (const Deadline deadline{Duration::seconds(1)}; !left.empty();) {
+        std::erase_if(left, is_done);
+        if (left.empty() || deadline.left().count() == 0) {
+            return;
+        }
+        (void)call(SYS_nanosleep, &moment, nullptr);
+    }
+}
+
+/// Those that the calling thread has now; none where /proc does not show it.
+[[nodiscard]] inline auto thread_children() -> std::vector<pid_t> {
+    const auto proc = open_own_proc(::getpid());
+    return proc ? thread_children(*proc) : std::vector<pid_t>{};
 }
 
 /// Pins a process that is the caller's child, and none of those `before`: what a message names may
