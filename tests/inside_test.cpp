@@ -597,6 +597,32 @@ TEST_CASE("EPERM for one who has the rights names a filter or a security module"
           }) == 0);
 }
 
+TEST_CASE(
+    "of the init of a pid namespace that waits for others to end it is said that it has ended") {
+    support::Container container{Kind::pid | Kind::uts};
+    REQUIRE(container.ok());
+    const auto target = nsjoin::PidFd::open(container.pid());
+    REQUIRE(target);
+    auto side = support::clone(JoinPlan{}.join(*target, nsjoin::kinds<Kind::pid>));
+    if (side && side->is_child()) {
+        ::_exit(0);
+    }
+    REQUIRE(side);
+    CHECK(support::eventually(
+        [&] { return support::state_and_parent(side->child().pid()).first == 'Z'; }));
+    REQUIRE(target->send_signal(SIGKILL));
+    const auto space = "/proc/" + std::to_string(container.pid()) + "/ns/uts";
+
+    struct stat about {};
+
+    CHECK(support::eventually([&] { return ::stat(space.c_str(), &about) != 0; }));
+    CHECK(target->alive());
+    const auto ran =
+        support::run(JoinPlan{}.join(*target, nsjoin::kinds<Kind::uts>), [] { return 0; });
+    CHECK(support::failed_with(ran, Step::join_uts, Reason::process_gone, ESRCH));
+    CHECK(side->child().wait());
+}
+
 TEST_CASE("of a process whose first thread has ended it is not said that it has ended") {
     const pid_t pid = ::fork();
     if (pid == 0) {

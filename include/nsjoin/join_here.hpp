@@ -285,7 +285,7 @@ template <Kind... Ks>
     subject.append(std::int64_t{target.pid()});
     auto visit = detail::visit(home, target.fd(), Home<Ks...>::kinds.set, subject.view());
     if (!visit && visit.error().code == ESRCH) {
-        visit.error().reason = detail::why_gone(target.fd());
+        visit.error().reason = detail::why_gone(target.fd(), target.pid());
     }
     return visit;
 }
@@ -338,7 +338,7 @@ namespace detail {
             (void)call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
         }
         Error error = fail(Step::join_here, static_cast<int>(-result), subject.view()).error();
-        error.reason = result == -ESRCH ? why_gone(target.fd()) : Reason::system;
+        error.reason = result == -ESRCH ? why_gone(target.fd(), target.pid()) : Reason::system;
         return Unexpected{error};
     }
     return kinds.contains(Kind::user) ? become_root_inside({Denied::ask, proc.borrow()})

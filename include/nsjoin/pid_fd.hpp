@@ -3,6 +3,7 @@
 #define NSJOIN_PID_FD_HPP
 
 #include <nsjoin/detail/kernel/clock.hpp>
+#include <nsjoin/detail/kernel/proc.hpp>
 #include <nsjoin/duration.hpp>
 #include <nsjoin/fd.hpp>
 
@@ -231,13 +232,16 @@ class [[nodiscard]] PidFd {
 namespace detail {
 
 /// Why the kernel says of a process that there is none (ESRCH): it has ended, or its first thread
-/// has, and others run on. One that is about to end may take a moment. poll(2).
-[[nodiscard]] inline auto why_gone(BorrowedFd pidfd) noexcept -> Reason {
+/// has, and others run on. One that is about to end may take a moment; the init of a pid namespace,
+/// which has left its own namespaces by then, until all in there have ended. poll(2).
+[[nodiscard]] inline auto why_gone(BorrowedFd pidfd, pid_t pid) noexcept -> Reason {
     pollfd entry{pidfd.get(), POLLIN, 0};
     timespec moment{0, 100'000'000};
-    return call_again(SYS_ppoll, &entry, 1UL, &moment, nullptr, 0UL) == 0
-               ? Reason::first_thread_ended
-               : Reason::process_gone;
+    if (call_again(SYS_ppoll, &entry, 1UL, &moment, nullptr, 0UL) != 0) {
+        return Reason::process_gone;
+    }
+    const char state = state_in_proc(pid); // it is there, so that its number is its own
+    return state == 'Z' || state == '\0' ? Reason::first_thread_ended : Reason::process_gone;
 }
 
 } // namespace detail

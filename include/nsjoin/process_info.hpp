@@ -42,7 +42,8 @@ struct ProcessInfo {
             return from(info);
         }
         if (result == -ESRCH || result == 0) {
-            return detail::fail(Step::read_credentials, detail::why_gone(process.fd()));
+            return detail::fail(Step::read_credentials,
+                                detail::why_gone(process.fd(), process.pid()));
         }
         if (!detail::is_unknown_request(result)) {
             return detail::fail(Step::read_credentials, static_cast<int>(-result));

@@ -260,7 +260,7 @@ class [[nodiscard]] AnyNamespaceFd {
         }
         const auto subject = detail::namespace_subject(entry.name, target.pid());
         if (fd == -ESRCH) {
-            return detail::fail(Step::open_namespace, detail::why_gone(target.fd()),
+            return detail::fail(Step::open_namespace, detail::why_gone(target.fd(), target.pid()),
                                 subject.view());
         }
         if (fd == -EOPNOTSUPP) {

@@ -115,7 +115,7 @@ inline void name_cause(const Run& run, Error& error) noexcept {
     if (source.from == JoinSource::From::target) {
         error.subject = Subject{"pid "};
         error.subject.append(std::int64_t{source.target_pid});
-        error.reason = error.code == ESRCH ? why_gone(source.fd) : error.reason;
+        error.reason = error.code == ESRCH ? why_gone(source.fd, source.target_pid) : error.reason;
     } else {
         struct stat about {};
 

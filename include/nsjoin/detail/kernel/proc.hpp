@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <fcntl.h>
 #include <string_view>
 #include <sys/stat.h>
@@ -68,6 +69,33 @@ namespace nsjoin::inline v0_1::detail {
     }
     close_once(directory);
     return known ? facts.st_nlink - 2 : 0;
+}
+
+/// The state of another process, a letter; NUL where /proc can't be believed. proc_pid_stat(5).
+[[nodiscard]] inline auto state_in_proc(pid_t pid) noexcept -> char {
+    const long proc = open_proc_directory();
+    if (proc < 0) {
+        return '\0';
+    }
+    const int directory = static_cast<int>(proc);
+    std::array<char, 24> path{};
+    std::size_t at = path.size() - sizeof "/stat";
+    std::memcpy(&path[at], "/stat", sizeof "/stat");
+    for (unsigned rest = pid > 0 ? static_cast<unsigned>(pid) : 0U; rest != 0; rest /= 10) {
+        path[--at] = static_cast<char>('0' + rest % 10);
+    }
+    const bool known = pid > 0 && lies_on(directory, proc_super_magic) &&
+                       proc_calls_us(directory, static_cast<pid_t>(call(SYS_getpid))) == 1;
+    const int file = known ? static_cast<int>(open_at(directory, &path[at], O_RDONLY)) : -1;
+    std::array<char, 96> text{}; // a name has 64 bytes at most
+    const long length = file < 0 ? -1 : call_again(SYS_read, file, text.data(), text.size());
+    if (file >= 0) {
+        close_once(file);
+    }
+    close_once(directory);
+    const std::string_view read{text.data(), length < 0 ? 0 : static_cast<std::size_t>(length)};
+    const std::size_t end = read.rfind(") "); // of the name, which may be anything
+    return end == std::string_view::npos || end + 2 >= read.size() ? '\0' : read[end + 2];
 }
 
 /// Whether a file `setgroups` of /proc says that its user namespace denies setgroups(2): 1 or 0;
