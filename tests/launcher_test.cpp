@@ -891,6 +891,19 @@ TEST_CASE("a program without a launcher in it is told from one") {
     CHECK(runs_on.error().reason == Reason::deadline_passed);
 }
 
+TEST_CASE("a program that forgot its launcher starts no other, and its caller is told so") {
+    const support::NothingLeft nothing_left;
+    CHECK(support::run_in_child([] {
+              ::setenv("_NSJOIN_LAUNCHER", "3", 1); // NOLINT(*-mt-unsafe): as it is started then
+              return Launcher::start() ? 0 : 1;
+          }) == 112);
+    const support::TemporaryDirectory place;
+    const std::string program = place.path() + "/forgetful";
+    REQUIRE(support::write_script(program, "#!/bin/sh\nexit 112\n"));
+    const auto launcher = Launcher::start({.program = program});
+    CHECK(support::fails_with(launcher, Step::start_program, Reason::no_launcher));
+}
+
 TEST_CASE("an unprivileged caller creates and joins by a launcher") {
     CHECK(support::as_user(1000, [] {
               auto launcher = Launcher::start();

@@ -62,6 +62,7 @@ constexpr std::array reason_names{"system",
                                   "bad_message",
                                   "no_subordinate_ids",
                                   "inside_failed",
+                                  "no_launcher",
                                   "not_dumpable"};
 static_assert(reason_names.size() == static_cast<std::size_t>(nsjoin::detail::last_reason) + 1);
 

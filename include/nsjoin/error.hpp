@@ -56,6 +56,7 @@ enum class Reason : std::uint8_t {
     bad_message,          ///< a bootstrap message or variable that breaks the dialect's rules
     no_subordinate_ids,   ///< subuid(5) or subgid(5) has no range of the user's
     inside_failed,        ///< a function of the plan's own: see Error::subject, and code if not 0
+    no_launcher,          ///< the program was to be a launcher, and has none in it
     not_dumpable,         ///< the child's files in /proc are another user's, as it is not dumpable
 };
 

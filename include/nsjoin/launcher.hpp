@@ -59,9 +59,15 @@ struct LauncherOptions {
 class [[nodiscard]] Launcher {
   public:
     /// Starts it, as join_and_exec() starts a program. Allocates. Errors: those of that;
-    /// process_died if the program ended without a word, and deadline_passed if it ran on: it has
-    /// no NSJOIN_LAUNCHER().
+    /// no_launcher, process_died if the program ended without a word, and deadline_passed if it ran
+    /// on: it has no NSJOIN_LAUNCHER(). A program without one that comes here again, as it was
+    /// started for a launcher, ends.
     [[nodiscard]] static auto start(LauncherOptions options = {}) -> Result<Launcher> {
+        // Without NSJOIN_LAUNCHER() the program's main function has come here again, in a process
+        // that is to be a launcher, and each would start another one.
+        if (::getenv(detail::launcher_variable) != nullptr) { // NOLINT(*-mt-unsafe): only read
+            detail::exit_now(detail::code_without_launcher);
+        }
         auto connection = connect(options);
         if (!connection) {
             return Unexpected{connection.error()};

@@ -132,6 +132,9 @@ namespace nsjoin::inline v0_1::detail {
                "the own ids alone";
     case Reason::inside_failed:
         return "it is what the plan's own function says";
+    case Reason::no_launcher:
+        return "the program has no launcher in it: NSJOIN_LAUNCHER(); stands in none of its files, "
+               "or in a library that is loaded later";
     case Reason::not_dumpable:
         return "the child is not dumpable, as the caller is not or as it joins, so that its files "
                "in /proc belong to the root that there was when the caller's program was executed: "
@@ -260,8 +263,12 @@ namespace nsjoin::inline v0_1::detail {
     case Step::set_gid:
     case Step::set_uid:
         return code == EPERM ? "needs CAP_SETUID or CAP_SETGID in the user namespace" : "";
-    case Step::pin_namespace:
     case Step::unpin_namespace:
+        return code == EPERM    ? "needs CAP_SYS_ADMIN over the caller's mount namespace"
+               : code == EINVAL ? "nothing is pinned there"
+               : code == EBUSY  ? "somebody has the file open"
+                                : "";
+    case Step::pin_namespace:
         return code == EPERM ? "needs CAP_SYS_ADMIN over the caller's mount namespace"
                : code == EEXIST
                    ? "a namespace is pinned there already: unpin that first, or take another name"

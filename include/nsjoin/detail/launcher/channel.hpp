@@ -21,6 +21,9 @@ namespace nsjoin::inline v0_1::detail {
 /// The variable that tells a program that it is a launcher, and on which socket.
 inline constexpr const char* launcher_variable = "_NSJOIN_LAUNCHER";
 
+/// The exit code of a program that was started as a launcher, and would start one itself.
+inline constexpr int code_without_launcher = 112;
+
 /// What a launcher says when it is ready; with it comes the counter by which it is asked for
 /// another joiner.
 struct LauncherHello {

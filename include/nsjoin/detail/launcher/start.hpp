@@ -230,6 +230,9 @@ class LauncherConnection {
     -> Unexpected {
     // Its socket is closed before it has ended.
     const Result<ExitStatus> status = process.wait(Duration::milliseconds(100));
+    if (status && status->exited() && status->exit_code() == code_without_launcher) {
+        return fail(Step::start_program, Reason::no_launcher, program);
+    }
     return Unexpected{Error{Step::start_program, Reason::process_died,
                             status ? status->wait_status() : unknown_status, Subject{program}}};
 }
