@@ -63,7 +63,7 @@ class State {
     [[nodiscard]] auto init() const -> std::optional<nsjoin::PidFd> {
         const auto pid = get<pid_t>(facts, "pid");
         auto process = nsjoin::PidFd::open(pid);
-        if (!process || !process->alive() || start_time(pid) != at(facts, "start")) {
+        if (!process || !process->alive() || start_time(pid) != get<std::string>(facts, "start")) {
             return std::nullopt;
         }
         return *std::move(process);

@@ -34,6 +34,20 @@ auto Collector::ReportContext(const Context& context) -> bool {
     return true;
 }
 
+namespace {
+
+/// Why there is no result, or nothing: the library renamed it in 1.8.
+template <typename Run>
+auto error_of(const Run& run) -> std::string {
+    if constexpr (requires { run.error_occurred; }) {
+        return run.error_occurred ? run.error_message : std::string{};
+    } else {
+        return run.skipped != decltype(run.skipped){} ? run.skip_message : std::string{};
+    }
+}
+
+} // namespace
+
 void Collector::ReportRuns(const std::vector<Run>& runs) {
     for (const Run& run : runs) {
         const std::string& name = run.run_name.function_name;
@@ -43,8 +57,8 @@ void Collector::ReportRuns(const std::vector<Run>& runs) {
             order_.push_back(name);
             row.run = run;
         }
-        if (run.error_occurred) {
-            row.error = run.error_message;
+        if (const std::string error = error_of(run); !error.empty()) {
+            row.error = error;
         } else {
             row.values.push_back(run.real_accumulated_time / static_cast<double>(run.iterations) *
                                  1e9);
