@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What tests/distros builds with each kind of optimization and linking: the entry points, once
 // each, in namespaces that this makes itself. As root. Exits with the number of those that failed.
+// An argument is the path of this program, for valgrind(1), in which /proc/self/exe is valgrind.
 #include <nsjoin/create_namespaces.hpp>
 #include <nsjoin/explain.hpp>
 #include <nsjoin/join.hpp>
@@ -62,13 +63,13 @@ auto clones(const Pod& pod) -> int {
                : failed("join_and_clone", "joined a process that is gone");
 }
 
-auto executes(const Pod& pod) -> int {
+auto executes(const Pod& pod, const nsjoin::LauncherOptions& options) -> int {
     const std::array<const char*, 4> words{
         "sh", "-c", "test \"$(uname -n)\" = pod && test $$ = 1 && exit 7", nullptr};
     const nsjoin::Command command{.program = nsjoin::Program::at("/bin/sh"), .arguments = words};
     const auto plan = nsjoin::JoinPlan{}.join(pod).create<Kind::pid>();
     int failures = judge("join_and_exec", nsjoin::join_and_exec(plan, command));
-    auto launcher = nsjoin::Launcher::start();
+    auto launcher = nsjoin::Launcher::start(options);
     if (!launcher) {
         return failures + failed("a launcher", nsjoin::explain(launcher.error()));
     }
@@ -78,7 +79,7 @@ auto executes(const Pod& pod) -> int {
 
 } // namespace
 
-auto main() -> int {
+auto main(int count, char** words) -> int {
     const nsjoin::Result<Pod> pod =
         nsjoin::create_namespaces(nsjoin::JoinPlan{}
                                       .create<Kind::net, Kind::ipc, Kind::uts>()
@@ -87,5 +88,9 @@ auto main() -> int {
     if (!pod) {
         return failed("create_namespaces", nsjoin::explain(pod.error()));
     }
-    return clones(*pod) + executes(*pod);
+    nsjoin::LauncherOptions options;
+    if (count > 1) {
+        options.program = words[1]; // NOLINT(*-pointer-arithmetic)
+    }
+    return clones(*pod) + executes(*pod, options);
 }

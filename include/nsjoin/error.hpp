@@ -13,7 +13,7 @@
 namespace nsjoin::inline v0_1 {
 
 /// Why something failed, where the errno alone does not say it.
-enum class Reason : std::uint8_t {
+enum class Reason : std::uint16_t {
     system,               ///< the system call failed: see Error::code
     joined_twice,         ///< a plan joins a kind twice
     joined_and_created,   ///< a plan joins a kind and creates it
@@ -110,6 +110,7 @@ class Subject {
   private:
     std::array<char, 160> text_{};
     std::uint8_t length_ = 0;
+    std::array<std::uint8_t, 3> gap_{}; ///< what is sent of it is all written
 };
 
 /// What failed: the step, to what it was being done, the errno and the reason. Trivially copyable,
@@ -126,7 +127,8 @@ struct [[nodiscard]] Error {
         -> bool = default;
 };
 
-static_assert(std::is_trivially_copyable_v<Error>);
+static_assert(std::is_trivially_copyable_v<Error> &&
+              std::has_unique_object_representations_v<Error>);
 
 namespace detail {
 

@@ -14,7 +14,7 @@ namespace nsjoin::inline v0_1 {
 
 /// One kind of thing that the library does. The first part are the steps of a plan, which order.hpp
 /// puts in order; the rest are what a handle does on its own. An Error names the step that failed.
-enum class Step : std::uint8_t {
+enum class Step : std::uint16_t { // with a Reason four bytes, so that no Error has a gap
     check_plan,
     open_proc,
     open_target,

@@ -159,7 +159,7 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
     }
     const SmallPath source = SmallPath{"/proc/"}.append(path_of(space).c_str());
     const SmallPath target = SmallPath{"/proc/"}.append(path_of(mount_point).c_str());
-    const long result = call(SYS_mount, source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr);
+    const long result = call(SYS_mount, source.c_str(), target.c_str(), "", MS_BIND, nullptr);
     if (result < 0) {
         return fail(Step::pin_namespace, static_cast<int>(-result));
     }

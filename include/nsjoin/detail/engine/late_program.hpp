@@ -77,7 +77,7 @@ namespace nsjoin::inline v0_1::detail {
 /// exit code, an errno.
 [[noreturn]] inline void end_late(const Attempt& attempt, const Error& error) noexcept {
     constexpr int code_of_shell = 127;
-    const Message message{true, error};
+    const Message message{true, {}, error};
     long told = 0;
     if (attempt.kept.errors >= 0) {
         told = write_last_word(attempt.kept.errors, message);
@@ -114,7 +114,7 @@ inline auto report_late(BorrowedFd channel) noexcept -> int {
 }
 
 [[noreturn]] inline void fail_late(BorrowedFd channel, const Error& error) noexcept {
-    const Message message{true, error};
+    const Message message{true, {}, error};
     const long told =
         call_again(SYS_sendto, channel.get(), &message, sizeof message, MSG_NOSIGNAL, nullptr, 0);
     exit_now(told < 0 ? static_cast<int>(-told) : 1);

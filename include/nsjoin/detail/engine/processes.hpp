@@ -28,7 +28,7 @@ inline constexpr Duration killed_soon = Duration::seconds(2);
 [[noreturn]] inline void fail_and_exit(Attempt& attempt, Process self,
                                        const Error& error) noexcept {
     constexpr int code_of_shell = 127;
-    const Message message{true, error};
+    const Message message{true, {}, error};
     if (self == Process::opener) {
         (void)call_again(SYS_sendto, attempt.opener.own_end.get(), &message, sizeof message,
                          MSG_NOSIGNAL, nullptr, 0);

@@ -82,8 +82,11 @@ class SharedHandover {
 /// What the child sends the caller, and the caller the child: one record each.
 struct Message {
     bool failed = false;
+    std::array<std::uint8_t, 3> gap{}; ///< nothing that lay there before leaves the process
     Error error;
 };
+
+static_assert(std::has_unique_object_representations_v<Message>);
 
 /// Writes to the pipe that is closed by the execution, whose end without a word means success: so
 /// once more if it fails. write(2); the result is that of the last try.

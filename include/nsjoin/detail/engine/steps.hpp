@@ -184,8 +184,7 @@ inline void append_offset(Subject& text, std::string_view clock, Duration offset
     const unsigned long flag = mode == Propagation::shared  ? MS_SHARED
                                : mode == Propagation::slave ? MS_SLAVE
                                                             : MS_PRIVATE;
-    return outcome(Step::set_propagation,
-                   call(SYS_mount, "none", "/", nullptr, MS_REC | flag, nullptr));
+    return outcome(Step::set_propagation, call(SYS_mount, "none", "/", "", MS_REC | flag, nullptr));
 }
 
 // ── The process of the child ────────────────────────────────────────────────────────────────────

@@ -11,7 +11,9 @@
 
 namespace nsjoin::inline v0_1::detail {
 
-#if defined(__x86_64__) || defined(__aarch64__)
+// Valgrind makes a copy of who is to run on this memory: a program that is to be run by it is
+// compiled with NSJOIN_VALGRIND, in all of its files.
+#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(NSJOIN_VALGRIND)
 inline constexpr bool has_vfork = true;
 #else
 inline constexpr bool has_vfork = false;

@@ -62,6 +62,8 @@ struct LauncherReply {
     Error error;
 };
 
+static_assert(std::has_unique_object_representations_v<LauncherReply>);
+
 /// Sends a record, and descriptors with it. Waits until there is room. sendmsg(2).
 [[nodiscard]] inline auto send_record(BorrowedFd socket, void* bytes, std::size_t size,
                                       std::span<const BorrowedFd> descriptors) noexcept -> long {
