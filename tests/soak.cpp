@@ -7,7 +7,6 @@
 //
 // It ends when both are reached, the time and the number of operations. Without them,
 // NSJOIN_TEST_DEPTH says how long: 10 seconds, "long" 30, "all" 900 and 200,000 operations.
-#define DOCTEST_CONFIG_IMPLEMENT
 #include "soak/disturbance.hpp"
 
 #include <nsjoin/launcher.hpp>
@@ -475,13 +474,13 @@ auto parse(int count, char** words) -> Options {
         options.seconds = 900;
         options.operations = 200'000;
     }
-    const option names[] = {{"seconds", required_argument, nullptr, 's'},
-                            {"operations", required_argument, nullptr, 'o'},
-                            {"threads", required_argument, nullptr, 't'},
-                            {"seed", required_argument, nullptr, 'r'},
-                            {"table", required_argument, nullptr, 'f'},
-                            {}};
-    for (int c = 0; (c = ::getopt_long(count, words, "", names, nullptr)) != -1;) {
+    const std::array<option, 6> names{{{"seconds", required_argument, nullptr, 's'},
+                                       {"operations", required_argument, nullptr, 'o'},
+                                       {"threads", required_argument, nullptr, 't'},
+                                       {"seed", required_argument, nullptr, 'r'},
+                                       {"table", required_argument, nullptr, 'f'},
+                                       {}}};
+    for (int c = 0; (c = ::getopt_long(count, words, "", names.data(), nullptr)) != -1;) {
         const auto number = [] {
             return std::strtol(::optarg, nullptr, 10);
         };

@@ -9,6 +9,10 @@
 #include <cstddef>
 #include <cstdint>
 
+// NOLINTNEXTLINE(*-reserved-identifier,readability-identifier-naming): it is the compiler's
+extern "C" [[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* begin,
+                                                            std::size_t size);
+
 namespace nsjoin::inline v0_1::detail {
 
 // Valgrind makes a copy of who is to run on this memory: a program that is to be run by it is
@@ -75,25 +79,15 @@ inline constexpr bool has_vfork = false;
     return pid;
 }
 
-#if defined(__has_feature)
-#define NSJOIN_HAS_FEATURE(name) __has_feature(name)
-#else
-#define NSJOIN_HAS_FEATURE(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || NSJOIN_HAS_FEATURE(address_sanitizer)
-extern "C" void __asan_unpoison_memory_region(const volatile void* begin, std::size_t size);
-
-/// A process that was killed on this stack leaves the marks of AddressSanitizer that its frames
-/// had.
+/// A process that was killed on this stack leaves the marks of AddressSanitizer, where the program
+/// has that, which its frames had.
 inline void forget_frames_below() noexcept {
     constexpr std::size_t most = std::size_t{128} * 1024;
-    const char* const here = static_cast<const char*>(__builtin_frame_address(0));
-    __asan_unpoison_memory_region(here - most, most);
+    if (&__asan_unpoison_memory_region != nullptr) {
+        const char* const here = static_cast<const char*>(__builtin_frame_address(0));
+        __asan_unpoison_memory_region(here - most, most); // NOLINT(*-pointer-arithmetic)
+    }
 }
-#else
-inline void forget_frames_below() noexcept {}
-#endif
-#undef NSJOIN_HAS_FEATURE
 
 /// Makes a process on the memory of this one, and suspends the calling thread until it ends or
 /// executes. `body` runs in it with `context`, and either does not return, or returns in a process
