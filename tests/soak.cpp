@@ -54,6 +54,7 @@ struct Tally {
     long operations = 0;
     long succeeded = 0;
     long killed = 0; ///< succeeded, and was killed then
+    long left = 0;   ///< had not ended in time, by the error's word
     std::map<std::string, long> errors;
 };
 
@@ -267,6 +268,13 @@ class Worker {
 
     void failed(const char* what, const Error& error, const nsjoin::Draft& draft) {
         const std::string text = nsjoin::explain(error);
+        // With a deadline, one that takes long to end is left, and named.
+        constexpr std::string_view left = "SIGKILL does not reach the child, pid ";
+        if (const std::size_t at = text.find(left); at != std::string::npos) {
+            ++tally.left;
+            const long pid = std::strtol(text.c_str() + at + left.size(), nullptr, 10);
+            (void)::waitpid(static_cast<pid_t>(pid), nullptr, __WALL); // it may have no signal
+        }
         ++tally.errors[std::string{nsjoin::facts(error.step).name} + ": " + word_of(error)];
         if (!may_be(error, draft) || !support::is_clean(error)) {
             common_.violations.add(std::string{what} + ": " + text +
@@ -395,6 +403,7 @@ auto soak_once(const Options& options, Common& common) -> Outcome {
         outcome.all.operations += worker->tally.operations;
         outcome.all.succeeded += worker->tally.succeeded;
         outcome.all.killed += worker->tally.killed;
+        outcome.all.left += worker->tally.left;
         for (const auto& [text, count] : worker->tally.errors) {
             outcome.all.errors[text] += count;
         }
@@ -528,6 +537,8 @@ auto main(int count, char** words) -> int {
     const Outcome outcome = run(options);
     const auto seconds =
         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - begin);
+    std::printf("%ld were killed after success, %ld had not ended in time\n", outcome.all.killed,
+                outcome.all.left);
     for (const auto& [text, times] : outcome.all.errors) {
         std::printf("%8ld %s\n", times, text.c_str());
     }
