@@ -155,11 +155,14 @@ class LauncherTalk {
         if (size != sizeof reply) {
             return size == -EAGAIN && !ended;
         }
-        // A child that tells of itself does not know its number here; its maker has its own.
+        cut_ = cut_ || message.cut();
+        // Of a child that tells of itself the kernel has the number, which is looked for by nothing
+        // else: what a record names may be anybody's.
         const pid_t sender = message.sender();
         const bool by_itself = reply.what == LauncherReply::What::child && sender != reply.joiner;
         return take(child, reply,
-                    with_descriptor(PidFd{std::move(descriptor), by_itself ? sender : reply.pid}));
+                    by_itself ? with_descriptor(PidFd{std::move(descriptor), sender})
+                              : PidFd{std::move(descriptor), reply.pid});
     }
 
     /// Where no number was free for its descriptor, another thread may have given one back.
@@ -187,7 +190,8 @@ class LauncherTalk {
             child_ = std::move(process);
             return true;
         case What::executed:
-            child = verified(process.fd().ok() ? std::move(process) : std::move(child_));
+            child = verified(process.fd().ok() ? std::move(process)
+                                               : with_descriptor(std::move(child_)));
             return false;
         default:
             heard_ = true;
@@ -199,10 +203,12 @@ class LauncherTalk {
     /// Whoever got hold of the child on its way may have sent another process: it is to be the
     /// caller's own child, and its number that of the descriptor. One that has ended and was waited
     /// for is nobody's to be harmed.
-    [[nodiscard]] static auto verified(PidFd process) -> Result<PidFd> {
+    [[nodiscard]] auto verified(PidFd process) -> Result<PidFd> {
         if (!process.fd().ok()) {
-            return fail(Step::report, EMFILE,
-                        Subject{"pid "}.append(std::int64_t{process.pid()}).view());
+            const Subject subject = Subject{"pid "}.append(std::int64_t{process.pid()});
+            child_ = std::move(process); // to be ended
+            return cut_ ? fail(Step::report, EMFILE, subject.view())
+                        : broken("reply", "has no descriptor of the child");
         }
         if (!is_child(process) && process.alive()) {
             return broken("reply", "names a process that is no child of the caller");
@@ -255,6 +261,7 @@ class LauncherTalk {
     Deadline taking_;
     bool taken_ = false;
     bool heard_ = false; ///< that it failed
+    bool cut_ = false;   ///< a descriptor found no number free
     PidFd joiner_{OwnedFd{}, 0};
     PidFd child_{OwnedFd{}, 0};
 };

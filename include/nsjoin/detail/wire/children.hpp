@@ -187,7 +187,8 @@ inline void end_marked(ino_t socket) {
 }
 
 /// Takes the statuses of those of the marked children that are there now, but for `known` ones, and
-/// end untold. Until each of them has ended, or is a program, but no longer than a second.
+/// end untold. Until each of them has ended, or is a program, but no longer than a moment: another
+/// call's may be among them.
 inline void reap_marked(ino_t socket, const std::vector<pid_t>& known) {
     const auto proc = open_own_proc(::getpid());
     std::vector<pid_t> left = proc ? process_children(*proc) : std::vector<pid_t>{};
@@ -205,7 +206,7 @@ inline void reap_marked(ino_t socket, const std::vector<pid_t>& known) {
         return asked != 0 || info.si_signo != 0 || !marked;
     };
     std::erase_if(left, [&](pid_t pid) { return is_among(known, pid); });
-    for (const Deadline deadline{Duration::seconds(1)}; !left.empty();) {
+    for (const Deadline deadline{Duration::milliseconds(100)}; !left.empty();) {
         std::erase_if(left, is_done);
         if (left.empty() || deadline.left().count() == 0) {
             return;
