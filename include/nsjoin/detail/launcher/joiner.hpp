@@ -25,7 +25,7 @@ class LauncherJoiner {
 
     [[noreturn]] void run() noexcept {
         (void)call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-        warm_up();
+        rehearse();
         await_request();
         Result<PidFd> child = execute();
         LauncherReply reply;
@@ -37,21 +37,19 @@ class LauncherJoiner {
             reply.error = child.error();
             (void)say(reply, {});
         }
+        (void)call(SYS_shutdown, channel_.get(), SHUT_WR); // the caller wakes up
+        (void)call(SYS_sched_yield); // the program may wait for this processor
         exit_now(0);
     }
 
   private:
-    /// Touches what will be used, while nobody waits.
-    static void warm_up() noexcept {
-        constexpr std::size_t size = 64UL * 1024;
-        std::array<char, size> stack; // NOLINT(*-member-init)
-        std::memset(stack.data(), 1, size);
-        void* const heap = std::calloc(1, size / 4); // NOLINT(*-malloc)
-        if (heap != nullptr) {
-            std::memset(heap, 1, size / 4);
-        }
-        __asm__ volatile("" : : "r"(stack.data()), "r"(heap) : "memory");
-        std::free(heap); // NOLINT(*-malloc)
+    /// Goes the way of a request up to where others would hear of it, while nobody waits: the
+    /// memory that this takes is there then.
+    void rehearse() noexcept {
+        ReceivedRequest nothing;
+        (void)carry_out(nothing, [](const Run&) noexcept -> Result<void> {
+            return fail(Step::check_plan, Reason::end_of_file);
+        });
     }
 
     /// Until somebody asks. Who asked may have given up meanwhile: nothing is done then.
@@ -72,21 +70,30 @@ class LauncherJoiner {
 
     [[nodiscard]] auto execute() noexcept -> Result<PidFd> {
         ReceivedRequest request;
-        Result<void> done = request.receive(channel_);
+        const Result<void> done = request.receive(channel_);
         if (!done) {
             return Unexpected{done.error()};
         }
+        return carry_out(request, nullptr);
+    }
+
+    using Before = Result<void> (*)(const Run&) noexcept;
+
+    /// `before`, if not null, refuses: then nothing is done that anybody could see.
+    [[nodiscard]] [[gnu::noinline]] auto carry_out(ReceivedRequest& request, Before before) noexcept
+        -> Result<PidFd> {
         Reader archive{request.message(), request.descriptors()};
         CallerState state;
         Draft plan;
         plan_fields(archive, plan);
         state_fields(archive, state);
         Command command = read_command(archive);
-        if (!archive.good()) {
-            return ReceivedRequest::broken_request();
-        }
         std::array<ResourceLimit, limit_count + most_limits> limits{};
-        done = take_state(state, own_.ignored);
+        Result<void> done;
+        if (before == nullptr) {
+            done = archive.good() ? take_state(state, own_.ignored)
+                                  : Result<void>{ReceivedRequest::broken_request()};
+        }
         done = done ? add_limits(state, command, limits) : done;
         if (!done) {
             return Unexpected{done.error()};
@@ -94,11 +101,11 @@ class LauncherJoiner {
         if (!command.signal_mask) {
             command.signal_mask = from_kernel(state.mask);
         }
-        return perform(plan, command, state);
+        return perform(plan, command, state, before);
     }
 
-    [[nodiscard]] auto perform(Draft& plan, const Command& command,
-                               const CallerState& state) noexcept -> Result<PidFd> {
+    [[nodiscard]] auto perform(Draft& plan, const Command& command, const CallerState& state,
+                               Before before) noexcept -> Result<PidFd> {
         // Helpers are looked for where the caller looks for them.
         std::array<char*, 2> environment{
             const_cast<char*>(state.path.data()), // NOLINT(*-const-cast)
@@ -106,14 +113,14 @@ class LauncherJoiner {
         ::environ = environment.data();
         plan.child_of = ChildOf::callers_parent;
         plan.lends_memory = true;
-        if (plan.joined().empty()) {
+        if (before == nullptr && plan.joined().empty()) {
             // Whoever may not write another's id maps writes those of its own kind.
             (void)call(SYS_prctl, PR_SET_DUMPABLE, 1UL, 0, 0, 0);
         }
         Run run{plan, outline_of(plan, command), detail::perform<anything()>};
         run.options.born = born;
         run.options.announcer = this;
-        return execute_run(run, command, nullptr);
+        return execute_run(run, command, before);
     }
 
     static constexpr std::size_t most_limits = 64;

@@ -65,7 +65,8 @@ class LauncherProcess {
             (void)call(SYS_chdir, "/");
         }
         (void)call(SYS_setpgid, 0, 0);
-        mark_.put(socket_); // a program's limits are its caller's again
+        (void)dumpable_state(); // made once, for all joiners
+        mark_.put(socket_);     // a program's limits are its caller's again
         own_.ignored = ignored_signals();
         (void)read_limits(own_.limits); // else the caller's are set one by one
     }

@@ -96,25 +96,21 @@ class LauncherTalk {
     /// How long it may take until somebody is at work, and what a joiner has beyond its deadline.
     static constexpr Duration patience = Duration::seconds(10);
     static constexpr Duration grace = Duration::seconds(1);
-    /// After which another joiner is asked for.
-    static constexpr Duration moment = Duration::nanoseconds(20'000'000);
+    /// In which most requests are through; in as long again somebody is at work on others.
+    static constexpr Duration moment = Duration::milliseconds(10);
 
-    /// Whether there is more to wait for.
+    /// Whether there is more to wait for. Who is at work would be held up by each word that wakes
+    /// the caller: at first it waits for the end alone.
     [[nodiscard]] auto step(Result<PidFd>& child) -> bool {
-        std::array<pollfd, 2> entries{pollfd{channel_.get(), POLLIN, 0},
+        const short news = quiet_ ? POLLRDHUP : POLLIN;
+        std::array<pollfd, 2> entries{pollfd{channel_.get(), news, 0},
                                       pollfd{joiner_.fd().get(), POLLIN, 0}};
         const Duration end = soonest(deadline_.left(), taken_ ? forever : taking_.left());
         const PollTimeout left{taken_ ? end : soonest(end, moment)};
         const long ready =
             call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
-        if (ready == 0 && !taken_ && end.count() > moment.count()) {
-            launcher_.want_joiner();
-            return true;
-        }
         if (ready == 0) {
-            child = taken_ ? fail(Step::report, Reason::deadline_passed)
-                           : fail(Step::start_program, Reason::deadline_passed, "the launcher");
-            return false;
+            return goes_on(child, end);
         }
         if (ready < 0 && ready != -EINTR) {
             child = fail(Step::report, static_cast<int>(-ready));
@@ -123,7 +119,24 @@ class LauncherTalk {
             return ready == -EINTR;
         }
         // One that ends has told before: what came between the two looks is there now.
-        return take(child, entries[0].revents == 0);
+        const bool ended = quiet_ || entries[0].revents == 0;
+        quiet_ = false;
+        return take(child, ended);
+    }
+
+    /// The same, when nothing came; `left` is how long it may take.
+    [[nodiscard]] auto goes_on(Result<PidFd>& child, Duration left) -> bool {
+        if (quiet_) {
+            quiet_ = false;
+            return true;
+        }
+        if (!taken_ && left.count() > moment.count()) {
+            launcher_.want_joiner();
+            return true;
+        }
+        child = taken_ ? fail(Step::report, Reason::deadline_passed)
+                       : fail(Step::start_program, Reason::deadline_passed, "the launcher");
+        return false;
     }
 
     static constexpr Duration forever = Duration::nanoseconds(-1);
@@ -259,6 +272,7 @@ class LauncherTalk {
     LauncherConnection& launcher_;
     Deadline deadline_;
     Deadline taking_;
+    bool quiet_ = true; ///< only the end is waited for
     bool taken_ = false;
     bool heard_ = false; ///< that it failed
     bool cut_ = false;   ///< a descriptor found no number free
