@@ -223,7 +223,14 @@ TEST_CASE("a request has more descriptors than a record takes, and fewer bytes")
     const nsjoin::detail::RequestHeader header{.bytes = 4, .descriptors = many.size()};
     std::array<std::byte, sizeof header + 4> bytes{};
     std::memcpy(bytes.data(), &header, sizeof header);
-    REQUIRE(nsjoin::detail::send_request(pair->first, bytes, many));
+    const auto send = [&](std::span<std::byte> record,
+                          std::span<const nsjoin::BorrowedFd> descriptors) -> nsjoin::Result<void> {
+        const long sent =
+            nsjoin::detail::send_record(pair->first, record.data(), record.size(), descriptors);
+        CHECK(sent == static_cast<long>(record.size()));
+        return {};
+    };
+    REQUIRE(nsjoin::detail::send_request(send, bytes, many));
     nsjoin::detail::ReceivedRequest request;
     REQUIRE(request.receive(pair->second));
     CHECK(request.message().size() == 4);

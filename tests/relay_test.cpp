@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nsjoin/relay.hpp>
 
-#include "support.hpp"
+#include "engine_support.hpp"
 
+#include <array>
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <string>
 #include <sys/mman.h>
 #include <termios.h>
+#include <thread>
 #include <unistd.h>
 
 // The relay by itself, where its caller has no terminal, or one that the test holds. Users at a
@@ -178,4 +181,103 @@ TEST_CASE("a signal that is ignored ends no relay") {
                        CHILD_CHECK(result && result->signal == 0);
                        return result->status.exit_code();
                    }) == 7);
+}
+
+TEST_CASE("a signal ends a relay also where nobody reads what it writes") {
+    const auto outer = Console::open(); // from whose master nobody reads
+    REQUIRE(outer);
+    CHECK(relay_at(*outer, "(sleep 0.5; kill -TERM $PPID) & exec yes",
+                   [](Console& console, const PidFd& child) {
+                       ::alarm(20);
+                       const auto result =
+                           nsjoin::relay(console, child, nsjoin::Duration::milliseconds(200));
+                       CHILD_CHECK(result && result->signal == SIGTERM);
+                       return 0;
+                   }) == 0);
+}
+
+TEST_CASE("a relay ends with the child, whoever writes on to its terminal") {
+    CHECK(support::run_in_child([] {
+              ::alarm(30);
+              support::TestPipe slow;
+              CHILD_CHECK(::dup2(slow.writer(), STDOUT_FILENO) == STDOUT_FILENO);
+              slow.close_writer();
+              std::thread reader{[&] {
+                  std::array<char, 4096> bytes{};
+                  while (::read(slow.reader(), bytes.data(), bytes.size()) > 0) {
+                      ::usleep(2000);
+                  }
+              }};
+              auto console = Console::open();
+              CHILD_CHECK(console);
+              const auto child =
+                  shell_at(*console, "trap '' HUP; yes & echo $! >&2; sleep 0.3; exit 3");
+              CHILD_CHECK(child);
+              const auto result = nsjoin::relay(*console, *child);
+              CHILD_CHECK(result && result->signal == 0);
+              console->master.release().reset(); // `yes` gets an error
+              ::close(STDOUT_FILENO);
+              reader.join();
+              return result->status.exit_code();
+          }) == 3);
+}
+
+TEST_CASE("a handler of the program's runs during a relay, and ends it only where it would end") {
+    static std::atomic<int> ran{0};
+    for (const int number : {SIGUSR1, SIGTERM}) {
+        const auto outer = Console::open();
+        REQUIRE(outer);
+        const std::string script = "kill -" + std::to_string(number) + " $PPID; sleep 0.5; exit 7";
+        CHECK(relay_at(*outer, script, [&](Console& console, const PidFd& child) {
+                  sigset_t none{};
+                  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+                  ran = 0;
+                  ::signal(number, [](int) { ++ran; });
+                  const auto result = nsjoin::relay(console, child);
+                  CHILD_CHECK(result);
+                  CHILD_CHECK(result->signal == (number == SIGTERM ? SIGTERM : 0));
+                  CHILD_CHECK(number == SIGTERM || (ran == 1 && result->status.exit_code() == 7));
+                  return 0;
+              }) == 0);
+    }
+}
+
+TEST_CASE("a child that has become another user's is left, and the error says so") {
+    if (::geteuid() != 0) {
+        support::skip("a child of another user's: needs root");
+        return;
+    }
+    const auto outer = Console::open();
+    REQUIRE(outer);
+    CHECK(relay_at(*outer,
+                   "trap '' HUP TERM; kill -TERM $PPID; n=0; "
+                   "while [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done",
+                   [](Console& console, const PidFd& child) {
+                       CHILD_CHECK(::setresgid(1000, 1000, 1000) == 0);
+                       CHILD_CHECK(::setresuid(1000, 1000, 1000) == 0);
+                       ::alarm(20);
+                       const auto result =
+                           nsjoin::relay(console, child, nsjoin::Duration::milliseconds(200));
+                       CHILD_CHECK(!result && result.error().code == EPERM);
+                       return 0;
+                   }) == 0);
+}
+
+TEST_CASE("the window's size reaches the child of a relay in a thread as well") {
+    const auto outer = Console::open();
+    REQUIRE(outer);
+    REQUIRE(nsjoin::set_window_size(outer->master.fd(), {24, 80, 0, 0}));
+    const std::string script =
+        "stty rows 41 cols 133 </dev/pts/" + std::to_string(outer->master.index()) +
+        "; n=0; until [ \"$(stty size)\" = '41 133' ]; do sleep 0.05; n=$((n + 1)); "
+        "[ $n -lt 100 ] || exit 8; done; exit 7";
+    CHECK(relay_at(*outer, script, [](Console& console, const PidFd& child) {
+              int code = -1;
+              std::thread relaying{[&] {
+                  const auto result = nsjoin::relay(console, child);
+                  code = result ? result->status.exit_code() : -2;
+              }};
+              relaying.join();
+              return code;
+          }) == 7);
 }

@@ -51,7 +51,8 @@ struct LauncherOptions {
 /// The process that joins in between is the caller's child too, for the kernel lets nobody else
 /// make one: a SIGCHLD of its end reaches the caller, and the launcher's own end another. Its
 /// status is taken by the next call at the latest; a wait(2) for all children, in another thread,
-/// may see it. Two such processes wait for calls, and up to ten are there where some are held up.
+/// may see it. Two such processes wait for calls; where some are held up there are more, up to 64,
+/// until these end.
 ///
 /// Any thread may call; calls do not wait for each other. A copy of the process (fork(2)), and one
 /// that has made itself a new session, start a launcher of their own at their first call. A death
@@ -243,11 +244,8 @@ class [[nodiscard]] Launcher {
         }
         taken = true;
         pair->second.reset();
-        done = detail::send_whole(pair->first, state, plan, command);
-        if (!done) { // who has the first part of it waits for the rest
-            (void)detail::call(SYS_shutdown, pair->first.get(), SHUT_WR);
-        }
         detail::LauncherTalk talk{std::move(pair->first), std::move(reserve), to, plan.deadline};
+        done = talk.say(state, plan, command);
         auto child = talk.run();
         // A joiner that was killed with the request in its hands has done nothing: with the thread
         // that started the launcher ends who waits, and has not said yet that it works.

@@ -3,6 +3,7 @@
 #define NSJOIN_RELAY_HPP
 
 #include <nsjoin/console.hpp>
+#include <nsjoin/detail/kernel/clone.hpp>
 #include <nsjoin/detail/relay/typing.hpp>
 #include <nsjoin/pid_fd.hpp>
 
@@ -23,14 +24,28 @@ namespace nsjoin::inline v0_1 {
 
 namespace detail {
 
-/// Lets every signal of the calling thread come through a descriptor, so that none ends the program
+/// Whether the program has a function for it. sigaction(2).
+[[nodiscard]] inline auto has_handler(int number) noexcept -> bool {
+    struct sigaction action {};
+
+    return ::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_DFL &&
+           action.sa_handler != SIG_IGN;
+}
+
+/// Lets the signals of the calling thread come through a descriptor, so that none ends the program
 /// while its terminal is raw, until this ends. The kernel's own about faults stay as they are; so
-/// do those that stop a job for touching the terminal in the background.
+/// do those that stop a job for touching the terminal in the background, and those that the program
+/// has a handler for, but for what ends a program, or is about its terminal.
 class SignalSource {
   public:
     SignalSource() noexcept {
         sigset_t set;
         sigfillset(&set);
+        for (int number = 1; number <= last_signal; ++number) {
+            if (!is_taken(number) && has_handler(number)) {
+                sigdelset(&set, number);
+            }
+        }
         for (const int number :
              {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGTTIN, SIGTTOU}) {
             sigdelset(&set, number);
@@ -71,6 +86,13 @@ class SignalSource {
     }
 
   private:
+    static constexpr int last_signal = 64;
+
+    [[nodiscard]] static constexpr auto is_taken(int number) noexcept -> bool {
+        return number == SIGHUP || number == SIGINT || number == SIGQUIT || number == SIGTERM ||
+               number == SIGWINCH || number == SIGTSTP || number == SIGCONT;
+    }
+
     OwnedFd fd_;
     int error_ = 0;
     sigset_t before_{};
@@ -121,6 +143,18 @@ class NonBlocking {
     return {};
 }
 
+/// A terminal, opened again so that a write to it does not block: with the descriptor itself, that
+/// would be changed for everybody who has it. None if it is none, or can't be opened.
+[[nodiscard]] inline auto open_again(BorrowedFd terminal) noexcept -> OwnedFd {
+    if (!is_terminal(terminal)) {
+        return {};
+    }
+    const auto proc = open_proc();
+    constexpr int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY;
+    return OwnedFd{proc ? static_cast<int>(open_at(proc->get(), path_of(terminal).c_str(), flags))
+                        : -1};
+}
+
 class Relay {
   public:
     Relay(Console& console, const PidFd& child, const SignalSource& signals) noexcept
@@ -139,7 +173,10 @@ class Relay {
                                           in_.wants_to_write(),
                                           out_.wants_to_read(),
                                           out_.wants_to_write()}};
-            ::poll(events.data(), events.size(), in_.patience());
+            ::poll(events.data(), events.size(), patience());
+            if (threads_) {
+                copy_size();
+            }
             child_ended = events[1].revents != 0;
             signal = events[0].revents != 0 ? take_signal() : 0;
             in_.move(events[2], events[3]);
@@ -152,9 +189,20 @@ class Relay {
     }
 
   private:
-    /// Writes what the child has left, to the last byte, unless a signal comes meanwhile.
+    /// How long poll(2) may wait. Of a program with several threads another one may be asked for
+    /// SIGWINCH, which the kernel drops then: the size is looked at, now and then.
+    [[nodiscard]] auto patience() const -> int {
+        constexpr int now_and_then = 250;
+        const int wanted = in_.patience();
+        return threads_ && (wanted < 0 || wanted > now_and_then) ? now_and_then : wanted;
+    }
+
+    /// Writes what the child has left, to the last byte, unless a signal comes meanwhile. What
+    /// others go on to write on its terminal, which keeps much less, is not waited for.
     [[nodiscard]] auto drain() -> int {
-        while (!out_.rest().empty() || out_.take()) {
+        constexpr std::size_t most = std::size_t{64} * 1024;
+        for (std::size_t done = 0; !out_.rest().empty() || (done < most && out_.take());) {
+            const std::size_t before = out_.rest().size();
             std::array<pollfd, 2> events{{{signals_.fd().get(), POLLIN, 0}, out_.wants_to_write()}};
             ::poll(events.data(), events.size(), -1);
             const int signal = events[0].revents != 0 ? take_signal() : 0;
@@ -162,6 +210,7 @@ class Relay {
                 return signal;
             }
             out_.move({-1, 0, 0}, events[1]);
+            done += before - out_.rest().size();
             if (out_.broken()) {
                 return SIGPIPE;
             }
@@ -228,9 +277,12 @@ class Relay {
     Console& console_;
     const PidFd& child_;
     const SignalSource& signals_;
+    bool threads_ = has_threads();
     std::optional<RawMode> raw_;
     Typing in_{standard_beside(console_, STDIN_FILENO), console_};
-    Flow out_{console_.master.fd(), standard_beside(console_, STDOUT_FILENO)};
+    OwnedFd terminal_ = open_again(standard_beside(console_, STDOUT_FILENO));
+    Flow out_{console_.master.fd(),
+              terminal_.ok() ? terminal_.borrow() : standard_beside(console_, STDOUT_FILENO)};
 };
 
 } // namespace detail
@@ -267,12 +319,15 @@ struct Relayed {
 /// `patience` the child is killed. Either way it has been waited for. What to do of the signal is
 /// the caller's.
 ///
-/// Meanwhile a terminal on standard input is raw; SIGWINCH passes the window's size on; SIGTSTP
+/// Meanwhile a terminal on standard input is raw; SIGWINCH passes the window's size on (in a
+/// program with several threads, which may miss it, a quarter of a second later at most); SIGTSTP
 /// stops the caller with its terminal as it was, and SIGCONT takes it again; what comes from a file
 /// or a pipe is typed so that lines of any length arrive, and its end. Keep the peer open. The
-/// calling thread has all signals blocked, and takes those of the process that no other thread
-/// takes; its mask and the terminal are as before when it returns. Errors: those of PidFd::wait()
-/// and signalfd(2).
+/// calling thread has these signals blocked, SIGHUP, SIGINT, SIGQUIT and SIGTERM, and all that the
+/// program has no handler for, and takes those of the process that no other thread takes; other
+/// handlers run. Its mask and the terminal are as before when it returns. Errors: those of
+/// PidFd::wait() and signalfd(2); those of PidFd::send_signal() for a child that has become another
+/// user's, and deadline_passed for one that SIGKILL does not reach: it is left.
 [[nodiscard]] inline auto relay(Console& console, const PidFd& child,
                                 Duration patience = Duration::milliseconds(1000))
     -> Result<Relayed> {
@@ -281,19 +336,20 @@ struct Relayed {
         return detail::fail(Step::wait, signals.error(), "signalfd");
     }
     const int signal = detail::Relay{console, child, signals}.run();
-    Result<ExitStatus> ended = detail::fail(Step::wait, Reason::deadline_passed);
-    if (signal != 0) {
-        console.master.release().reset();
-        ended = child.wait(patience);
-        if (!ended && ended.error().reason == Reason::deadline_passed) {
-            (void)child.send_signal(SIGKILL);
+    if (signal == 0) {
+        const auto ended = child.wait();
+        return ended ? Result<Relayed>{Relayed{*ended, signal}} : Unexpected{ended.error()};
+    }
+    console.master.release().reset();
+    Result<ExitStatus> ended = child.wait(patience);
+    if (!ended && ended.error().reason == Reason::deadline_passed) {
+        const Result<void> sent = child.send_signal(SIGKILL);
+        ended = child.wait(Duration::seconds(2));
+        if (!ended && !sent) {
+            return Unexpected{sent.error()};
         }
     }
-    if (!ended && ended.error().reason == Reason::deadline_passed) {
-        ended = child.wait();
-    }
-    return ended ? Result<Relayed>{Relayed{*ended, signal}}
-                 : Result<Relayed>{Unexpected{ended.error()}};
+    return ended ? Result<Relayed>{Relayed{*ended, signal}} : Unexpected{ended.error()};
 }
 
 } // namespace nsjoin

@@ -64,37 +64,42 @@ struct LauncherReply {
 
 static_assert(std::has_unique_object_representations_v<LauncherReply>);
 
-/// Sends a record, and descriptors with it. Waits until there is room. sendmsg(2).
-[[nodiscard]] inline auto send_record(BorrowedFd socket, void* bytes, std::size_t size,
-                                      std::span<const BorrowedFd> descriptors) noexcept -> long {
+/// Sends a record, and descriptors with it, or says EAGAIN where there is no room. sendmsg(2).
+[[nodiscard]] inline auto send_record_now(BorrowedFd socket, void* bytes, std::size_t size,
+                                          std::span<const BorrowedFd> descriptors) noexcept
+    -> long {
     DescriptorMessage message{bytes, size};
     if (descriptors.empty()) {
         message.put_none();
     } else {
         message.put(descriptors);
     }
-    return again(socket, POLLOUT,
-                 [&] { return call(SYS_sendmsg, socket.get(), message.header(), MSG_NOSIGNAL); });
+    return call_again(SYS_sendmsg, socket.get(), message.header(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/// Sends all of a request: the header, and the bytes behind it.
-[[nodiscard]] inline auto send_request(BorrowedFd socket, std::span<std::byte> bytes,
-                                       std::span<const BorrowedFd> descriptors) noexcept
-    -> Result<void> {
-    while (!bytes.empty() || !descriptors.empty()) {
+/// The same, and waits until there is room.
+[[nodiscard]] inline auto send_record(BorrowedFd socket, void* bytes, std::size_t size,
+                                      std::span<const BorrowedFd> descriptors) noexcept -> long {
+    return again(socket, POLLOUT,
+                 [&] { return send_record_now(socket, bytes, size, descriptors); });
+}
+
+/// Sends all of a request, the header and the bytes behind it, record by record. `send` sends one.
+template <typename Send>
+[[nodiscard]] auto send_request(Send&& send, std::span<std::byte> bytes,
+                                std::span<const BorrowedFd> descriptors) -> Result<void> {
+    std::array<std::byte, 1> none{};
+    Result<void> done;
+    while (done && (!bytes.empty() || !descriptors.empty())) {
         const std::size_t size = bytes.size() < record_capacity ? bytes.size() : record_capacity;
         const std::size_t count =
             descriptors.size() < max_descriptors ? descriptors.size() : max_descriptors;
-        std::byte none{};
-        const long sent = send_record(socket, size == 0 ? &none : bytes.data(),
-                                      size == 0 ? 1 : size, descriptors.first(count));
-        if (sent < 0) {
-            return fail(Step::start_program, static_cast<int>(-sent), "ask the launcher");
-        }
+        done = send(size == 0 ? std::span<std::byte>{none} : bytes.first(size),
+                    descriptors.first(count));
         bytes = bytes.subspan(size);
         descriptors = descriptors.subspan(count);
     }
-    return {};
+    return done;
 }
 
 /// A request as it came.

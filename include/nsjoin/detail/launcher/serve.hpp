@@ -34,9 +34,10 @@ class LauncherProcess {
 
   private:
     /// How many joiners there are, waiting or at work: one that is taken is made up for when it
-    /// ends, so that the next finds the other. Where they are held up, there are more.
+    /// ends, so that the next finds the other. Where they are held up there are more, as many as
+    /// threads of the caller's wait for them, until they end.
     static constexpr std::size_t fewest = 2;
-    static constexpr std::size_t most = 10;
+    static constexpr std::size_t most = 64;
 
     /// Keeps nothing of what it inherited: no descriptor, directory, terminal's signal or core.
     void settle() noexcept {
@@ -64,7 +65,9 @@ class LauncherProcess {
         if (call(SYS_chdir, ".") == 0) { // else there would be no way back to it
             (void)call(SYS_chdir, "/");
         }
-        (void)call(SYS_setpgid, 0, 0);
+        if (call(SYS_getpgid, 0) != 0) { // else there would be no way back to it
+            (void)call(SYS_setpgid, 0, 0);
+        }
         (void)dumpable_state(); // made once, for all joiners
         mark_.put(socket_);     // a program's limits are its caller's again
         own_.ignored = ignored_signals();
@@ -146,6 +149,7 @@ class LauncherProcess {
             for (OwnedFd& joiner : joiners_) {
                 if (entry.revents != 0 && joiner.get() == entry.fd) {
                     joiner.reset();
+                    enough_ = enough_ > fewest ? enough_ - 1 : fewest;
                 }
             }
         }

@@ -4,6 +4,7 @@
 
 #include <nsjoin/detail/launcher/caller_state.hpp>
 #include <nsjoin/detail/launcher/start.hpp>
+#include <nsjoin/detail/launcher/written_plan.hpp>
 #include <nsjoin/detail/wire/children.hpp>
 
 #include <array>
@@ -62,10 +63,28 @@ class LauncherTalk {
     /// Whether somebody is at work, or was: it is said before anything is done.
     [[nodiscard]] auto taken() const noexcept -> bool { return taken_; }
 
-    [[nodiscard]] auto run() -> Result<PidFd> {
-        Result<PidFd> child = launcher_died();
-        while (step(child)) {
+    /// Sends the request. Of a long one nobody may take the rest: it is waited for as for all else,
+    /// and run() says why it ended. `Planned` is a Draft, or a WrittenPlan.
+    template <typename Planned>
+    [[nodiscard]] auto say(const CallerState& state, const Planned& plan, const Command& command)
+        -> Result<void> {
+        const Result<void> done = send_whole(
+            [this](std::span<std::byte> bytes, std::span<const BorrowedFd> descriptors) {
+                return send(bytes, descriptors);
+            },
+            state, plan, command);
+        if (!done) { // who has the first part of it waits for the rest
+            (void)call(SYS_shutdown, channel_.get(), SHUT_WR);
         }
+        return done;
+    }
+
+    /// Waits until the program is executed, or can't be.
+    [[nodiscard]] auto run() -> Result<PidFd> {
+        while (!over_) {
+            step(0);
+        }
+        Result<PidFd> child = std::move(result_);
         if (child) {
             launcher_.leave(std::move(joiner_));
             return child;
@@ -99,44 +118,60 @@ class LauncherTalk {
     /// In which most requests are through; in as long again somebody is at work on others.
     static constexpr Duration moment = Duration::milliseconds(10);
 
-    /// Whether there is more to wait for. Who is at work would be held up by each word that wakes
-    /// the caller: at first it waits for the end alone.
-    [[nodiscard]] auto step(Result<PidFd>& child) -> bool {
-        const short news = quiet_ ? POLLRDHUP : POLLIN;
+    /// Sends a record as soon as there is room for it.
+    [[nodiscard]] auto send(std::span<std::byte> bytes, std::span<const BorrowedFd> descriptors)
+        -> Result<void> {
+        for (;;) {
+            const long sent = send_record_now(channel_, bytes.data(), bytes.size(), descriptors);
+            if (sent >= 0) {
+                return {};
+            }
+            if (sent != -EAGAIN) {
+                return fail(Step::start_program, static_cast<int>(-sent), "ask the launcher");
+            }
+            step(POLLOUT);
+            if (over_) {
+                return result_ ? broken("reply", "came before the request")
+                               : Result<void>{Unexpected{result_.error()}};
+            }
+        }
+    }
+
+    /// Waits once, until something comes, or with POLLOUT until there is room. Who is at work would
+    /// be held up by each word that wakes the caller: at first it waits for the end alone.
+    void step(short also) {
+        const auto news = static_cast<short>((quiet_ ? POLLRDHUP : POLLIN) | also);
         std::array<pollfd, 2> entries{pollfd{channel_.get(), news, 0},
                                       pollfd{joiner_.fd().get(), POLLIN, 0}};
         const Duration end = soonest(deadline_.left(), taken_ ? forever : taking_.left());
-        const PollTimeout left{taken_ ? end : soonest(end, moment)};
+        const PollTimeout left{taken_ ? end : soonest(end, moment_.left())};
         const long ready =
             call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
         if (ready == 0) {
-            return goes_on(child, end);
+            wait_on(end);
+        } else if (ready < 0) {
+            over_ = ready != -EINTR;
+            result_ = over_ ? fail(Step::report, static_cast<int>(-ready)) : std::move(result_);
+        } else if (const int heard = entries[0].revents & ~POLLOUT;
+                   heard != 0 || entries[1].revents != 0) {
+            // One that ends has told before: what came between the two looks is there now.
+            over_ = !take(result_, quiet_ || heard == 0);
+            quiet_ = false;
         }
-        if (ready < 0 && ready != -EINTR) {
-            child = fail(Step::report, static_cast<int>(-ready));
-        }
-        if (ready < 0) {
-            return ready == -EINTR;
-        }
-        // One that ends has told before: what came between the two looks is there now.
-        const bool ended = quiet_ || entries[0].revents == 0;
-        quiet_ = false;
-        return take(child, ended);
     }
 
-    /// The same, when nothing came; `left` is how long it may take.
-    [[nodiscard]] auto goes_on(Result<PidFd>& child, Duration left) -> bool {
+    /// When nothing came: `left` is how long it may take.
+    void wait_on(Duration left) {
+        moment_ = Deadline{moment};
         if (quiet_) {
             quiet_ = false;
-            return true;
-        }
-        if (!taken_ && left.count() > moment.count()) {
+        } else if (!taken_ && left.count() > 0) {
             launcher_.want_joiner();
-            return true;
+        } else {
+            over_ = true;
+            result_ = taken_ ? fail(Step::report, Reason::deadline_passed)
+                             : fail(Step::start_program, Reason::deadline_passed, "the launcher");
         }
-        child = taken_ ? fail(Step::report, Reason::deadline_passed)
-                       : fail(Step::start_program, Reason::deadline_passed, "the launcher");
-        return false;
     }
 
     static constexpr Duration forever = Duration::nanoseconds(-1);
@@ -272,6 +307,9 @@ class LauncherTalk {
     LauncherConnection& launcher_;
     Deadline deadline_;
     Deadline taking_;
+    Deadline moment_{moment};
+    Result<PidFd> result_ = launcher_died();
+    bool over_ = false;
     bool quiet_ = true; ///< only the end is waited for
     bool taken_ = false;
     bool heard_ = false; ///< that it failed

@@ -70,10 +70,10 @@ void write_request(Writer& archive, const Planned& plan, const Command& command,
     write_command(archive, command);
 }
 
-/// Writes a request and sends it. Errors: bad_value for too many descriptors; those of sendmsg(2).
-template <typename Planned>
-[[nodiscard]] auto send_whole(BorrowedFd channel, const CallerState& state, const Planned& plan,
-                              const Command& command) noexcept -> Result<void> {
+/// Writes a request and sends it. Errors: bad_value for too many descriptors; those of `send`.
+template <typename Send, typename Planned>
+[[nodiscard]] auto send_whole(Send&& send, const CallerState& state, const Planned& plan,
+                              const Command& command) -> Result<void> {
     constexpr std::size_t head = sizeof(RequestHeader);
     // NOLINTNEXTLINE(*-member-init): written before it is read
     std::array<std::byte, 16UL * 1024> small;
@@ -92,7 +92,8 @@ template <typename Planned>
     }
     const RequestHeader header{writer.size(), writer.descriptors().size()};
     std::memcpy(all.data(), &header, head);
-    return send_request(channel, all.first(head + writer.size()), writer.descriptors());
+    return send_request(std::forward<Send>(send), all.first(head + writer.size()),
+                        writer.descriptors());
 }
 
 } // namespace nsjoin::detail
