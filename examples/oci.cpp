@@ -103,7 +103,7 @@ auto parse_command(int count, char** words) -> Options {
     if (first >= count) {
         throw Failure{usage};
     }
-    options.preserved = std::stoi(preserved);
+    options.preserved = oci::integer<int>(oci::number_of(preserved), "--preserve-fds");
     options.id = words[first];
     options.words.assign(words + first + 1, words + count);
     return options;

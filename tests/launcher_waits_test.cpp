@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <string>
@@ -194,5 +195,53 @@ TEST_CASE("a program's process group is the caller's, also one that its pid name
                   }
                   return 0;
               });
+          }) == 0);
+}
+
+namespace {
+
+std::atomic<bool> is_in_log{false};
+std::atomic<bool> may_leave_log{false};
+pid_t logging_process = 0;
+
+/// Holds up who says something, in the process whose launcher it was.
+void hold_up(nsjoin::LogLevel /*level*/, std::string_view /*text*/) {
+    if (::getpid() == logging_process) {
+        is_in_log = true;
+        while (!may_leave_log) {
+            ::usleep(1000);
+        }
+    }
+}
+
+} // namespace
+
+TEST_CASE("a copy of the process starts a launcher whatever a thread is doing that it lacks") {
+    CHECK(support::run_in_child([] {
+              logging_process = ::getpid();
+              is_in_log = false;
+              may_leave_log = false;
+              auto launcher = Launcher::start({.log = hold_up});
+              CHILD_CHECK(launcher);
+              CHILD_CHECK(::kill(launcher->pid(), SIGKILL) == 0);
+              std::thread starts_another{[&] {
+                  while (!is_in_log) {
+                      auto child = launcher->exec(nsjoin::JoinPlan{}, run_true);
+                      (void)ends_well(std::move(child));
+                  }
+              }};
+              CHILD_CHECK(support::eventually([] { return is_in_log.load(); }));
+              const pid_t copy = ::fork();
+              if (copy == 0) {
+                  ::alarm(20);
+                  const bool good = ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true)) &&
+                                    ends_well(launcher->exec(nsjoin::JoinPlan{}, run_true));
+                  ::_exit(good && launcher->pid() > 0 ? 0 : 1);
+              }
+              const int status = support::wait_for(copy);
+              may_leave_log = true;
+              starts_another.join();
+              CHILD_CHECK(status == 0);
+              return 0;
           }) == 0);
 }

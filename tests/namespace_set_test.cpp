@@ -224,6 +224,35 @@ TEST_CASE("a set is pinned in a directory, found there again, and unpinned") {
           }) == 0);
 }
 
+TEST_CASE("what was there before stays where a set can't be pinned, and no link is followed") {
+    if (::geteuid() != 0) {
+        support::skip("needs root, to mount");
+        return;
+    }
+    CHECK(support::run_in_child([] {
+              CHILD_CHECK(support::own_mounts());
+              const support::TemporaryDirectory directory;
+              const std::string path = directory.file("pod");
+              const std::string victim = directory.file("victim");
+              CHILD_CHECK(::mkdir(path.c_str(), 0755) == 0);
+              CHILD_CHECK(::mkdir((path + "/uts").c_str(), 0755) == 0); // in the way
+              CHILD_CHECK(support::write_script(path + "/net", "precious"));
+              const auto pod = nsjoin::create_namespaces(JoinPlan{}.create<Kind::net, Kind::uts>());
+              CHILD_CHECK(pod);
+              CHILD_CHECK(!pod->pin(path.c_str()));
+              CHILD_CHECK(support::slurp(path + "/net") == "precious");
+              CHILD_CHECK(::unlink((path + "/net").c_str()) == 0);
+              CHILD_CHECK(::rmdir((path + "/uts").c_str()) == 0);
+              CHILD_CHECK(support::write_script(victim, "untouched"));
+              CHILD_CHECK(::symlink(victim.c_str(), (path + "/net").c_str()) == 0);
+              CHILD_CHECK(support::fails_with(pod->pin(path.c_str()), Step::pin_namespace,
+                                              Reason::system, ELOOP));
+              CHILD_CHECK(support::slurp(victim) == "untouched");
+              CHILD_CHECK(::access((path + "/net").c_str(), F_OK) == 0);
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("a set that can't be pinned whole is not pinned at all") {
     if (::geteuid() != 0) {
         support::skip("needs root, to mount");

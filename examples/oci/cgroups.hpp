@@ -76,7 +76,8 @@ inline void prepare_directory(const Hierarchy& hierarchy, const std::string& dir
     }
 }
 
-/// Makes the directory, and those above it; whether the caller may.
+/// Makes the directory, and those above it; whether the caller may. One that is there already is
+/// somebody else's, and what is in it.
 inline auto make_directory(const Hierarchy& hierarchy, const std::string& path) -> bool {
     for (std::size_t end = 0; end != std::string::npos;) {
         end = path.find('/', end + 1);
@@ -85,7 +86,7 @@ inline auto make_directory(const Hierarchy& hierarchy, const std::string& path) 
             prepare_directory(hierarchy, directory);
         } else if (errno == EACCES || errno == EPERM || errno == EROFS) {
             return false;
-        } else if (errno != EEXIST) {
+        } else if (errno != EEXIST || end == std::string::npos) {
             throw Failure{"make the cgroup " + directory, errno};
         }
     }
@@ -175,9 +176,12 @@ inline void limit_directory(const json& resources, const Hierarchy& hierarchy,
 /// Makes the container's directory in each hierarchy that the caller may make one in, with what the
 /// configuration limits. Without a path there is none. What is made is known also if it throws.
 inline void make_cgroups(const json& config, Words& made) {
-    auto path = get<std::string>(config, "linux/cgroupsPath");
-    if (!path.empty() && path.front() != '/') {
-        path.insert(0, "/");
+    std::string path;
+    for (const auto& part : std::filesystem::path{get<std::string>(config, "linux/cgroupsPath")}) {
+        if (part == "..") {
+            throw Failure{"cgroupsPath leads up"};
+        }
+        path += part == "/" || part == "." || part.empty() ? "" : "/" + part.string();
     }
     const json& resources = at(config, "linux/resources");
     std::set<std::string, std::less<>> there;

@@ -168,7 +168,7 @@ inline void tell_pid(const Options& options, const nsjoin::PidFd& child) {
 
 inline auto create(const Options& options) -> nsjoin::PidFd {
     (void)check(chdir(options.bundle.c_str()), "go to the bundle " + options.bundle);
-    json config = json::parse(read_file("config.json"));
+    json config = parse_file("config.json");
     config["root"]["path"] = std::filesystem::canonical(config["root"]["path"]).string();
     State state{options.root, options.id};
     state.make();
@@ -204,7 +204,7 @@ inline auto load(const Options& options) -> State {
 }
 
 inline auto config_of(const State& state) -> json {
-    return json::parse(read_file(state.facts.at("bundle").get<std::string>() + "/config.json"));
+    return parse_file(state.facts.at("bundle").get<std::string>() + "/config.json");
 }
 
 inline void start(const Options& options) {
@@ -222,7 +222,7 @@ inline void start(const Options& options) {
 /// The process of the options, or that of the configuration as they change it.
 inline auto process_of(const Options& options, const json& config) -> json {
     if (!options.process.empty()) {
-        return json::parse(read_file(options.process));
+        return parse_file(options.process);
     }
     json process = config.at("process");
     process["args"] = options.words;
@@ -235,9 +235,9 @@ inline auto process_of(const Options& options, const json& config) -> json {
     }
     if (!options.user.empty()) {
         const std::size_t colon = options.user.find(':');
-        process["user"] = {{"uid", std::stoul(options.user)}, {"gid", 0}};
+        process["user"]["uid"] = number_of(options.user.substr(0, colon));
         if (colon != std::string::npos) {
-            process["user"]["gid"] = std::stoul(options.user.substr(colon + 1));
+            process["user"]["gid"] = number_of(options.user.substr(colon + 1));
         }
     }
     return process;

@@ -236,12 +236,29 @@ inline auto furnish(const json& config, const Words& cgroups) -> Rootfs {
     return root;
 }
 
+/// Whether it is of a namespace that the container has of its own. namespaces(7).
+inline auto is_own_sysctl(const json& config, std::string_view name) -> bool {
+    const auto has = [&config](const char* type) {
+        const json& spaces = at(config, "linux/namespaces");
+        return std::any_of(spaces.begin(), spaces.end(),
+                           [type](const json& space) { return at(space, "type") == type; });
+    };
+    const bool of_ipc = name.starts_with("fs.mqueue.") || name.starts_with("kernel.msg") ||
+                        name.starts_with("kernel.shm") || name == "kernel.sem";
+    return (name.starts_with("net.") && has("network")) || (of_ipc && has("ipc")) ||
+           (name == "kernel.domainname" && has("uts"));
+}
+
 /// What is last, as it takes away.
 inline void restrict(const Rootfs& root, const json& config) {
     for (const auto& [name, value] : at(config, "linux/sysctl").items()) {
         std::string path = "/proc/sys/" + name;
         std::replace(path.begin(), path.end(), '.', '/');
+        if (!is_own_sysctl(config, name)) {
+            throw Failure{name + " is not in a namespace of the container's own"};
+        }
         const nsjoin::OwnedFd file = root.find(path, O_WRONLY);
+        (void)check(file.get(), "set " + name);
         const auto text = value.get<std::string>();
         (void)check(write(file.get(), text.data(), text.size()), "set " + name);
     }

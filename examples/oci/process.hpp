@@ -29,7 +29,10 @@ inline auto capability_set(const json& names) -> nsjoin::CapabilitySet {
 }
 
 inline void say_process(nsjoin::Draft& draft, const json& process, const std::string& directory) {
-    const auto groups = get<std::vector<gid_t>>(process, "user/additionalGids");
+    std::vector<gid_t> groups;
+    for (const json& group : at(process, "user/additionalGids")) {
+        groups.push_back(integer<gid_t>(group, "additionalGids"));
+    }
     draft.credentials = {.uid = get<uid_t>(process, "user/uid"),
                          .gid = get<gid_t>(process, "user/gid"),
                          .groups = groups.empty() ? nsjoin::Groups{} : nsjoin::Groups{groups}};
@@ -37,13 +40,15 @@ inline void say_process(nsjoin::Draft& draft, const json& process, const std::st
         const auto set = [&sets](const char* name) {
             return capability_set(at(sets, name));
         };
-        draft.capabilities = {set("bounding"), set("permitted"), set("effective"),
-                              set("inheritable"), set("ambient")};
+        const auto permitted = set("permitted");
+        const auto inheritable = set("inheritable");
+        draft.capabilities = {set("bounding"), permitted, set("effective"), inheritable,
+                              set("ambient") & permitted & inheritable};
     }
     draft.no_new_privileges = get<bool>(process, "noNewPrivileges");
     draft.umask = get<std::uint16_t>(process, "user/umask", 022);
     if (process.contains("oomScoreAdj")) {
-        draft.oom_score_adj = process["oomScoreAdj"].get<int>();
+        draft.oom_score_adj = get<int>(process, "oomScoreAdj");
     }
     draft.working_directory_path = directory;
     draft.new_session = true;
@@ -57,13 +62,16 @@ inline void set_limits(const json& process) {
         "MEMLOCK", "AS",    "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"};
     for (const json& limit : at(process, "rlimits")) {
         const auto type = limit.at("type").get<std::string>();
-        for (std::size_t number = 0; number < names.size(); ++number) {
-            const rlimit value{limit.at("soft"), limit.at("hard")};
-            if (type == std::string{"RLIMIT_"} + names[number]) {
-                (void)check(setrlimit(static_cast<__rlimit_resource>(number), &value),
-                            "set " + type);
-            }
+        const rlimit value{integer<rlim_t>(limit.at("soft"), type),
+                           integer<rlim_t>(limit.at("hard"), type)};
+        std::size_t number = 0;
+        while (number < names.size() && type != std::string{"RLIMIT_"} + names[number]) {
+            ++number;
         }
+        if (number == names.size()) {
+            throw Failure{"there is no limit " + type};
+        }
+        (void)check(setrlimit(static_cast<__rlimit_resource>(number), &value), "set " + type);
     }
 }
 
@@ -72,6 +80,9 @@ class ProcessCommand {
   public:
     ProcessCommand(const json& process, int preserved)
         : words_{process.at("args").get<Words>()}, variables_{oci::get<Words>(process, "env")} {
+        if (words_.empty()) {
+            throw Failure{"process.args is empty"};
+        }
         for (int number = 3; number < 3 + preserved; ++number) {
             passed_.push_back({nsjoin::BorrowedFd{number}, number});
         }

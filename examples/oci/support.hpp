@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -98,10 +99,40 @@ inline auto at(const json& from, std::string_view path) -> const json& {
     return slash == std::string_view::npos ? *found : at(*found, path.substr(slash + 1));
 }
 
+/// An integer that the type has: a conversion of the library's cuts it, and takes true for 1.
+template <typename T>
+auto integer(const json& value, std::string_view name) -> T {
+    const bool fits = value.is_number_unsigned() ? std::in_range<T>(value.get<std::uint64_t>())
+                                                 : value.is_number_integer() &&
+                                                       std::in_range<T>(value.get<std::int64_t>());
+    return fits ? value.get<T>()
+                : throw Failure{std::string{name} + " is out of its range: " + value.dump()};
+}
+
 template <typename T>
 auto get(const json& from, std::string_view path, T otherwise = {}) -> T {
     const json& value = at(from, path);
-    return value.is_null() ? otherwise : value.get<T>();
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+        return value.is_null() ? otherwise : integer<T>(value, path);
+    } else {
+        return value.is_null() ? otherwise : value.get<T>();
+    }
+}
+
+/// A number of an option, as the same in a configuration.
+inline auto number_of(const std::string& text) -> json {
+    const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+    return digits && json::accept(text) ? json::parse(text)
+                                        : throw Failure{"no number: \"" + text + '"'};
+}
+
+/// The configuration, or another file, whose name an error has.
+inline auto parse_file(const std::string& path) -> json {
+    try {
+        return json::parse(read_file(path));
+    } catch (const json::exception& error) {
+        throw Failure{path + ": " + error.what()};
+    }
 }
 
 /// Words as execve(2) takes them.

@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdlib>
+#include <memory>
 #include <span>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -141,7 +143,16 @@ class Pins {
     [[nodiscard]] static auto pin(const Pin& pin, const nsjoin::PidFd& process)
         -> nsjoin::Result<void> {
         const auto space = nsjoin::AnyNamespaceFd::open(pin.kind, process);
-        return space ? space->pin(pin.file) : nsjoin::Unexpected{space.error()};
+        if (!space) {
+            return nsjoin::Unexpected{space.error()};
+        }
+        auto done = space->pin(pin.file);
+        if (!done && done.error().code == ELOOP) { // unshare(1) follows a link
+            const std::unique_ptr<char, decltype(&std::free)> real{realpath(pin.file, nullptr),
+                                                                   &std::free};
+            done = real ? space->pin(real.get()) : done;
+        }
+        return done;
     }
 
     /// Unpins the first `count`, and leaves the files that were there before.

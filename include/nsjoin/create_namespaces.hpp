@@ -119,7 +119,7 @@ inline constexpr unsigned said_of_a_process =
     auto set = take_namespaces(plan.created, pair->first);
     // It has nothing left to do but to end, and may have been stopped by who is inside.
     (void)child->send_signal(SIGKILL);
-    (void)child->wait(); // its status says nothing more, and a handler may have taken it
+    (void)child->wait(killed_soon); // who traces it may keep its end; its status says nothing more
     return set;
 }
 

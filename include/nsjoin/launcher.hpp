@@ -9,6 +9,7 @@
 #include <nsjoin/detail/wire/variables.hpp>
 #include <nsjoin/plan.hpp>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -44,9 +45,10 @@ struct LauncherOptions {
 ///
 /// Started programs are the caller's own children. Standard descriptors, working directory, umask,
 /// signal mask and dispositions, process group, limits, priority and environment are those that
-/// the caller has at the call; user and group ids, capabilities, filters, labels, namespaces and
-/// root directory are those of the launcher's start, unless the plan says others: who may call
-/// exec() holds those rights.
+/// the caller has at the call (the umask as its first thread has it); user and group ids,
+/// capabilities, filters, labels, namespaces, root directory, cgroups, processor affinity,
+/// scheduling policy, I/O priority, oom_score_adj and personality(2) are those of the launcher's
+/// start, unless the plan says others: who may call exec() holds those rights.
 ///
 /// The process that joins in between is the caller's child too, for the kernel lets nobody else
 /// make one: a SIGCHLD of its end reaches the caller, and the launcher's own end another. Its
@@ -73,12 +75,9 @@ class [[nodiscard]] Launcher {
         if (!connection) {
             return Unexpected{connection.error()};
         }
-        auto status = detail::open_proc();
-        OwnedFd file{status
-                         ? static_cast<int>(detail::open_at(status->get(), "self/status", O_RDONLY))
-                         : -1};
-        return Launcher{std::make_shared<State>(std::move(options), *std::move(connection),
-                                                std::move(file), ::getpid())};
+        auto state = std::make_shared<State>(std::move(options));
+        take(*state, *std::move(connection));
+        return Launcher{std::move(state)};
     }
 
     /// join_and_exec() by the launcher. Closes what the command does not name, as the launcher has
@@ -93,7 +92,7 @@ class [[nodiscard]] Launcher {
         if (!done) {
             return Unexpected{done.error()};
         }
-        return run(*state_, plan.parts(), command);
+        return run(of_this_process(*state_), plan.parts(), command);
     }
 
     /// The same with a plan of the compiler's: one that a launcher can't perform does not compile.
@@ -114,10 +113,11 @@ class [[nodiscard]] Launcher {
     /// joined. Allocates. Errors: those of exec() for a plan that can't be; EMFILE; EBADF.
     [[nodiscard]] auto prepare(const Plan& plan) const -> Result<Prepared>;
 
-    /// The launcher's process, as it is now.
+    /// The launcher's process, as it is now; 0 in a copy of the process that has none yet.
     [[nodiscard]] auto pid() const -> pid_t {
-        const std::lock_guard lock{state_->mutex};
-        return state_->connection->process().pid();
+        State& state = of_this_process(*state_);
+        const std::lock_guard lock{state.mutex};
+        return state.connection == nullptr ? 0 : state.connection->process().pid();
     }
 
   private:
@@ -133,18 +133,38 @@ class [[nodiscard]] Launcher {
     }
 
     struct State {
-        State(LauncherOptions how, Connection to, OwnedFd file, pid_t pid)
-            : options{std::move(how)},
-              connection{std::move(to)},
-              status{std::move(file)},
-              status_of{pid} {}
+        explicit State(LauncherOptions how) : options{std::move(how)}, owner{::getpid()} {}
 
+        State(const State&) = delete;
+        State(State&&) = delete;
+        auto operator=(const State&) -> State& = delete;
+        auto operator=(State&&) -> State& = delete;
+
+        ~State() { delete of_copy.load(); } // NOLINT(*-owning-memory): as below
+
+        const LauncherOptions options;
+        const pid_t owner;
         std::mutex mutex;
-        LauncherOptions options;
-        Connection connection;
-        OwnedFd status; ///< /proc/PID/status
-        pid_t status_of;
+        Connection connection; ///< null: none was started yet
+        OwnedFd status;        ///< /proc/PID/status
+        std::atomic<State*> of_copy{nullptr};
     };
+
+    /// That of the calling process. A copy of the one that made it can't wait for the mutex, which
+    /// a thread may have held that the copy has not.
+    [[nodiscard]] static auto of_this_process(State& state) -> State& {
+        State* own = &state;
+        while (own->owner != ::getpid()) {
+            State* next = own->of_copy.load();
+            if (next == nullptr) {
+                auto fresh = std::make_unique<State>(own->options);
+                const bool is_first = own->of_copy.compare_exchange_strong(next, fresh.get());
+                next = is_first ? fresh.release() : next;
+            }
+            own = next;
+        }
+        return *own;
+    }
 
     explicit Launcher(std::shared_ptr<State> state) : state_{std::move(state)} {}
 
@@ -197,7 +217,7 @@ class [[nodiscard]] Launcher {
     /// The launcher that there is, or another one in its place.
     [[nodiscard]] static auto live_connection(State& state) -> Result<Connection> {
         const std::lock_guard lock{state.mutex};
-        if (state.connection->serves_this_process()) {
+        if (state.connection != nullptr && state.connection->serves_this_process()) {
             return state.connection;
         }
         if (state.options.log != nullptr) {
@@ -206,16 +226,19 @@ class [[nodiscard]] Launcher {
         }
         auto connection = connect(state.options);
         if (connection) {
-            state.connection = *connection;
+            take(state, *connection);
         }
-        if (state.status_of != ::getpid()) {
-            auto proc = detail::open_proc();
+        return connection;
+    }
+
+    static void take(State& state, Connection connection) {
+        state.connection = std::move(connection);
+        if (!state.status.ok()) {
+            const auto proc = detail::open_proc();
             state.status.reset(
                 proc ? static_cast<int>(detail::open_at(proc->get(), "self/status", O_RDONLY))
                      : -1);
-            state.status_of = ::getpid();
         }
-        return connection;
     }
 
     /// `taken` says whether the launcher may have done something of it.
@@ -282,7 +305,7 @@ class [[nodiscard]] Launcher::Prepared {
         if (state == nullptr) {
             return detail::launcher_died();
         }
-        return run(*state, plan_, command);
+        return run(of_this_process(*state), plan_, command);
     }
 
     Prepared(const Prepared&) = delete;

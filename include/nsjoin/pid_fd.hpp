@@ -231,6 +231,15 @@ class [[nodiscard]] PidFd {
 
 namespace detail {
 
+/// In which a process has ended that got SIGKILL, unless that does not reach it: it is in a frozen
+/// cgroup, or the caller may not signal it; or who traces it keeps its end.
+inline constexpr Duration killed_soon = Duration::seconds(2);
+
+/// What an error says of a process that is left because of that.
+[[nodiscard]] inline auto out_of_reach(pid_t pid) noexcept -> Subject {
+    return Subject{"SIGKILL does not reach the child, pid "}.append(std::int64_t{pid});
+}
+
 /// Why the kernel says of a process that there is none (ESRCH): it has ended, or its first thread
 /// has, and others run on. One that is about to end may take a moment; the init of a pid namespace,
 /// which has left its own namespaces by then, until all in there have ended. poll(2).

@@ -188,6 +188,11 @@ class Relay {
         return signal;
     }
 
+    /// Why nothing can be written any more, an errno, or 0; also where that is like a signal.
+    [[nodiscard]] auto error() const noexcept -> int {
+        return out_.is_broken_pipe() ? 0 : out_.error();
+    }
+
   private:
     /// How long poll(2) may wait. Of a program with several threads another one may be asked for
     /// SIGWINCH, which the kernel drops then: the size is looked at, now and then.
@@ -326,8 +331,9 @@ struct Relayed {
 /// calling thread has these signals blocked, SIGHUP, SIGINT, SIGQUIT and SIGTERM, and all that the
 /// program has no handler for, and takes those of the process that no other thread takes; other
 /// handlers run. Its mask and the terminal are as before when it returns. Errors: those of
-/// PidFd::wait() and signalfd(2); those of PidFd::send_signal() for a child that has become another
-/// user's, and deadline_passed for one that SIGKILL does not reach: it is left.
+/// signalfd(2), and of write(2) to standard output (ENOSPC), after which the child has ended; those
+/// of PidFd::wait(); of PidFd::send_signal() for a child that has become another user's, and
+/// deadline_passed for one that SIGKILL does not reach, or whose end a tracer keeps: it is left.
 [[nodiscard]] inline auto relay(Console& console, const PidFd& child,
                                 Duration patience = Duration::milliseconds(1000))
     -> Result<Relayed> {
@@ -335,21 +341,26 @@ struct Relayed {
     if (!signals.fd().ok()) {
         return detail::fail(Step::wait, signals.error(), "signalfd");
     }
-    const int signal = detail::Relay{console, child, signals}.run();
-    if (signal == 0) {
-        const auto ended = child.wait();
-        return ended ? Result<Relayed>{Relayed{*ended, signal}} : Unexpected{ended.error()};
+    detail::Relay relay{console, child, signals};
+    const int signal = relay.run();
+    Result<ExitStatus> ended = detail::fail(Step::wait, Reason::deadline_passed);
+    Result<void> sent;
+    if (signal != 0) {
+        console.master.release().reset();
+        ended = child.wait(patience);
+        const bool late = !ended && ended.error().reason == Reason::deadline_passed;
+        sent = late ? child.send_signal(SIGKILL) : sent;
     }
-    console.master.release().reset();
-    Result<ExitStatus> ended = child.wait(patience);
     if (!ended && ended.error().reason == Reason::deadline_passed) {
-        const Result<void> sent = child.send_signal(SIGKILL);
-        ended = child.wait(Duration::seconds(2));
-        if (!ended && !sent) {
-            return Unexpected{sent.error()};
-        }
+        ended = child.wait(detail::killed_soon);
     }
-    return ended ? Result<Relayed>{Relayed{*ended, signal}} : Unexpected{ended.error()};
+    if (!ended) {
+        return Unexpected{sent ? ended.error() : sent.error()};
+    }
+    if (relay.error() != 0) {
+        return detail::fail(Step::write, relay.error(), "standard output");
+    }
+    return Relayed{*ended, signal};
 }
 
 } // namespace nsjoin

@@ -81,9 +81,10 @@ namespace detail {
     detail::LogReader log{std::move(program->log), options.log};
     detail::Conversation talk{options, program->joiner, program->pipe, log, *std::move(bytes)};
     const Result<pid_t> pid = talk.run();
+    bool ended = true;
     if (!pid) { // the end of the stream ends a program that no signal may
         (void)detail::call(SYS_shutdown, program->pipe.get(), SHUT_WR);
-        detail::end_own(program->joiner);
+        ended = detail::end_own(program->joiner);
         talk.hear_rest();
     }
     OwnedFd told = talk.take_child();
@@ -94,12 +95,16 @@ namespace detail {
     }
     program->pipe.reset();
     log.close();
-    detail::end_own(program->joiner);
-    if (proven && child) {
-        detail::end_own(*child);
+    Error error = pid ? child.error() : pid.error();
+    ended = pid ? detail::end_own(program->joiner) : ended;
+    if (!ended) {
+        error.subject = detail::out_of_reach(program->joiner.pid());
+    }
+    if (proven && child && !detail::end_own(*child)) {
+        error.subject = detail::out_of_reach(child->pid());
     }
     detail::end_untold(program->program_end);
-    return Unexpected{pid ? child.error() : pid.error()};
+    return Unexpected{error};
 }
 
 } // namespace nsjoin

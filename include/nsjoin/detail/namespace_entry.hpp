@@ -167,18 +167,25 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
 }
 
 /// Mounts the namespace over the file `path`, which is made if there is none, and removed again if
-/// that fails.
+/// that fails. Says whether it was made. A symbolic link is not followed, as who undoes it does
+/// not.
 [[nodiscard]] inline auto pin_namespace(BorrowedFd space, const char* path) noexcept
-    -> Result<void> {
+    -> Result<bool> {
     const long made =
         call_again(SYS_openat, AT_FDCWD, path, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
     if (made < 0 && made != -EEXIST) {
         return fail(Step::pin_namespace, static_cast<int>(-made), path);
     }
     auto file = made >= 0 ? Result<OwnedFd>{OwnedFd{static_cast<int>(made)}}
-                          : open_owned(Step::pin_namespace, AT_FDCWD, path, O_PATH);
+                          : open_owned(Step::pin_namespace, AT_FDCWD, path, O_PATH | O_NOFOLLOW);
     if (!file) {
         return Unexpected{file.error()};
+    }
+
+    struct stat about {};
+
+    if (::fstat(file->get(), &about) == 0 && S_ISLNK(about.st_mode)) {
+        return fail(Step::pin_namespace, ELOOP, path);
     }
     if (lies_on(*file, nsfs_magic)) {
         return fail(Step::pin_namespace, EEXIST, path);
@@ -191,8 +198,29 @@ static_assert(NamespaceEntry::for_children(Kind::time).request == 8);
         if (result.error().step == Step::pin_namespace) {
             result.error().subject = Subject{path};
         }
+        return Unexpected{result.error()};
     }
-    return result;
+    return made >= 0;
+}
+
+/// Undoes that: takes the mount away, and the file if it is said to.
+[[nodiscard]] inline auto unpin_namespace(const char* path, bool file_too) noexcept
+    -> Result<void> {
+    const auto found = open_owned(Step::unpin_namespace, AT_FDCWD, path, O_PATH | O_NOFOLLOW);
+    if (!found) {
+        return Unexpected{found.error()};
+    }
+    if (const auto is = check_file_system(Step::unpin_namespace, *found, nsfs_magic,
+                                          Reason::not_a_namespace, path);
+        !is) {
+        return is;
+    }
+    long result = call(SYS_umount2, path, MNT_DETACH | UMOUNT_NOFOLLOW);
+    if (result == 0 && file_too) {
+        result = call(SYS_unlinkat, AT_FDCWD, path, 0);
+    }
+    return result < 0 ? fail(Step::unpin_namespace, static_cast<int>(-result), path)
+                      : Result<void>{};
 }
 
 } // namespace nsjoin::detail

@@ -210,10 +210,11 @@ class [[nodiscard]] AnyNamespaceFd {
     /// which is made (mode 0444 less the umask) if there is none, and removed again if the mount
     /// fails. mount(2) MS_BIND. Needs CAP_SYS_ADMIN over the caller's mount namespace. Errors:
     /// EPERM; EEXIST if one is pinned there already; EINVAL for a mount namespace that is not newer
-    /// than the caller's; ENOTDIR if `path` is a directory; those of open(2); not_procfs. They name
-    /// the path.
+    /// than the caller's; ENOTDIR if `path` is a directory, ELOOP if it is a symbolic link; those
+    /// of open(2); not_procfs. They name the path.
     [[nodiscard]] auto pin(const char* path) const noexcept -> Result<void> {
-        return detail::pin_namespace(fd_, path);
+        const auto pinned = detail::pin_namespace(fd_, path);
+        return pinned ? Result<void>{} : Unexpected{pinned.error()};
     }
 
     /// Undoes pin(): unmounts the namespace from `path`, and removes the file. The namespace lives
@@ -222,24 +223,7 @@ class [[nodiscard]] AnyNamespaceFd {
     /// which leaves all as it is; EPERM; EBUSY if something was mounted there before, which is
     /// then what is left. They name the path.
     [[nodiscard]] static auto unpin(const char* path) noexcept -> Result<void> {
-        const auto found =
-            detail::open_owned(Step::unpin_namespace, AT_FDCWD, path, O_PATH | O_NOFOLLOW);
-        if (!found) {
-            return Unexpected{found.error()};
-        }
-        if (const auto is = detail::check_file_system(
-                Step::unpin_namespace, *found, detail::nsfs_magic, Reason::not_a_namespace, path);
-            !is) {
-            return is;
-        }
-        long result = detail::call(SYS_umount2, path, MNT_DETACH | UMOUNT_NOFOLLOW);
-        if (result == 0) {
-            result = detail::call(SYS_unlinkat, AT_FDCWD, path, 0);
-        }
-        if (result < 0) {
-            return detail::fail(Step::unpin_namespace, static_cast<int>(-result), path);
-        }
-        return {};
+        return detail::unpin_namespace(path, true);
     }
 
   private:

@@ -134,24 +134,28 @@ class [[nodiscard]] AnyNamespaceSet {
 
     /// Keeps all of them alive under the names that they have in /proc/PID/ns ("net", "mnt") in the
     /// directory, which is made (mode 0755 less the umask) if there is none: AnyNamespaceFd::pin()
-    /// for each. On an error nothing is left. Errors: those of mkdir(2) and of pin(), which name
-    /// the path. A mount namespace can't be pinned where its own mounts would show it: the
-    /// directory is to be on a private mount (unshare(1)).
+    /// for each. On an error nothing is left, and files that were there before stay. Errors: those
+    /// of mkdir(2) and of pin(), which name the path. A mount namespace can't be pinned where its
+    /// own mounts would show it: the directory is to be on a private mount (unshare(1)).
     [[nodiscard]] auto pin(const char* directory) const noexcept -> Result<void> {
         const long made = detail::call(SYS_mkdirat, AT_FDCWD, directory, 0755);
         if (made < 0 && made != -EEXIST) {
             return detail::fail(Step::pin_namespace, static_cast<int>(-made), directory);
         }
         KindSet pinned;
+        KindSet files; // that were made for it
         for (const Kind kind : kinds_) {
-            if (const Result<void> done = pin_one(directory, kind); !done) {
-                (void)unpin(directory, pinned);
+            const Result<bool> done = pin_one(directory, kind);
+            if (!done) {
+                (void)unpin(directory, files, true);
+                (void)unpin(directory, pinned - files, false);
                 if (made >= 0) {
                     (void)detail::call(SYS_unlinkat, AT_FDCWD, directory, AT_REMOVEDIR);
                 }
-                return done;
+                return Unexpected{done.error()};
             }
             pinned = pinned | kind;
+            files = *done ? files | kind : files;
         }
         return {};
     }
@@ -162,7 +166,7 @@ class [[nodiscard]] AnyNamespaceSet {
     /// if nothing else is in it. All are tried. Errors: ENOENT if none is there; the first of
     /// unpin().
     [[nodiscard]] static auto unpin(const char* directory) noexcept -> Result<void> {
-        Result<void> done = unpin(directory, KindSet{all_kinds});
+        Result<void> done = unpin(directory, KindSet{all_kinds}, true);
         if (done) {
             (void)detail::call(SYS_unlinkat, AT_FDCWD, directory, AT_REMOVEDIR);
         }
@@ -172,7 +176,7 @@ class [[nodiscard]] AnyNamespaceSet {
     static auto unpin(std::nullptr_t) -> Result<void> = delete;
 
   private:
-    [[nodiscard]] auto pin_one(const char* directory, Kind kind) const noexcept -> Result<void> {
+    [[nodiscard]] auto pin_one(const char* directory, Kind kind) const noexcept -> Result<bool> {
         detail::EntryPath path;
         if (!path.assign(directory, facts(kind).name)) {
             return detail::fail(Step::pin_namespace, detail::wrong_path(directory), directory);
@@ -180,14 +184,15 @@ class [[nodiscard]] AnyNamespaceSet {
         return detail::pin_namespace(fd(kind), path.c_str());
     }
 
-    [[nodiscard]] static auto unpin(const char* directory, KindSet kinds) noexcept -> Result<void> {
+    [[nodiscard]] static auto unpin(const char* directory, KindSet kinds, bool files_too) noexcept
+        -> Result<void> {
         Result<void> first = detail::fail(Step::unpin_namespace, ENOENT, directory);
         bool found = false;
         for (const Kind kind : kinds) {
             detail::EntryPath path;
             Result<void> done =
                 path.assign(directory, facts(kind).name)
-                    ? AnyNamespaceFd::unpin(path.c_str())
+                    ? detail::unpin_namespace(path.c_str(), files_too)
                     : detail::fail(Step::unpin_namespace, detail::wrong_path(directory), directory);
             if (!done && done.error().code == ENOENT) {
                 continue;

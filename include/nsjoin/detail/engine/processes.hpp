@@ -13,9 +13,6 @@
 
 namespace nsjoin::inline v0_1::detail {
 
-/// How long a process takes at most to end by SIGKILL, if that reaches it: on a host that is busy.
-inline constexpr Duration killed_soon = Duration::seconds(2);
-
 // ── A process walks its tasks ───────────────────────────────────────────────────────────────────
 
 /// Whether the caller sees what the process writes into the hand-over.
@@ -375,20 +372,19 @@ inline void hear_last_word(const Attempt& attempt, Error& error) noexcept {
     return {};
 }
 
-/// Ends what was started of the child, so that nothing is left. Where the caller has a deadline, a
-/// child that even SIGKILL does not reach (in a frozen cgroup, or stopped with ids that the caller
-/// may not signal) is left to end by itself, and the error says so.
+/// Ends what was started of the child, so that nothing is left. One that even SIGKILL does not
+/// reach (in a frozen cgroup, where the caller has a deadline, or with ids that the caller may not
+/// signal) is left to end by itself, and the error says so.
 inline void abandon(Attempt& attempt, Error& error) noexcept {
     if (attempt.child.pid() <= 0) {
         return;
     }
     (void)call(SYS_shutdown, attempt.caller_end.get(), SHUT_RDWR);
-    (void)attempt.child.send_signal(SIGKILL);
-    const bool limited = attempt.run.plan.deadline.count() > 0;
+    const Result<void> sent = attempt.child.send_signal(SIGKILL);
+    const bool limited = attempt.run.plan.deadline.count() > 0 || !sent;
     const auto ended = attempt.child.wait(limited ? killed_soon : PidFd::forever);
     if (!ended && ended.error().reason == Reason::deadline_passed) {
-        error.subject = Subject{"SIGKILL does not reach the child, pid "};
-        error.subject.append(std::int64_t{attempt.child.pid()});
+        error.subject = out_of_reach(attempt.child.pid());
     } else {
         (void)attempt.run.options.tell_birth(attempt.child.fd());
     }

@@ -96,7 +96,7 @@ class LauncherConnection {
         auto status = process_.wait(Duration::seconds(1));
         if (!status) {
             (void)process_.send_signal(SIGKILL);
-            status = process_.wait();
+            status = process_.wait(Duration::seconds(10)); // but of one in a frozen cgroup
         }
         hear_of_joiners();
         for (const auto* const list : {&joiners_, &ending_}) {

@@ -35,7 +35,7 @@ class Flow {
     /// Reads what is there. Returns whether anything was.
     auto take() -> bool {
         const ssize_t count = ::read(from_.get(), bytes_.data(), bytes_.size());
-        broken_ = broken_ || (count > 0 && !to_.ok());
+        error_ = count > 0 && !to_.ok() ? EBADF : error_;
         if (count > 0) {
             rest_ = std::span{bytes_}.first(static_cast<std::size_t>(count));
         } else {
@@ -49,7 +49,7 @@ class Flow {
         const auto bytes = rest_.first(std::min(most, rest_.size()));
         const ssize_t count = ::write(to_.get(), bytes.data(), bytes.size());
         if (count < 0) {
-            broken_ = broken_ || (errno != EAGAIN && errno != EINTR);
+            error_ = errno != EAGAIN && errno != EINTR ? errno : error_;
             return {};
         }
         rest_ = rest_.subspan(static_cast<std::size_t>(count));
@@ -73,7 +73,15 @@ class Flow {
     [[nodiscard]] auto ended() const -> bool { return ended_; }
 
     /// Nothing more can be written.
-    [[nodiscard]] auto broken() const -> bool { return broken_; }
+    [[nodiscard]] auto broken() const -> bool { return error_ != 0; }
+
+    /// Why, an errno, or 0.
+    [[nodiscard]] auto error() const -> int { return error_; }
+
+    /// Whether it is as of a pipe that nobody reads: a terminal is gone, a descriptor closed.
+    [[nodiscard]] auto is_broken_pipe() const -> bool {
+        return error_ == EPIPE || error_ == EIO || error_ == EBADF;
+    }
 
   private:
     BorrowedFd from_;
@@ -81,7 +89,7 @@ class Flow {
     std::array<char, 4096> bytes_{};
     std::span<char> rest_{};
     bool ended_;
-    bool broken_ = false;
+    int error_ = 0;
 };
 
 } // namespace nsjoin::detail

@@ -128,10 +128,11 @@ inline void add_children(BorrowedFd proc, const char* path, std::vector<pid_t>& 
 }
 
 /// Ends a process that is proven the caller's own, and waits for it; whether that is done. One that
-/// the caller has no right to end (a set-user-ID program, say) has a second to end by itself.
+/// the caller has no right to end (a set-user-ID program, say), or that SIGKILL does not reach, has
+/// a moment to end by itself.
 inline auto end_own(const PidFd& process) noexcept -> bool {
-    const bool ends = process.send_signal(SIGKILL).has_value();
-    return process.wait(ends ? PidFd::forever : Duration::seconds(1)).has_value();
+    (void)process.send_signal(SIGKILL);
+    return process.wait(killed_soon).has_value();
 }
 
 /// Ends those children, and waits for them, that `is_ours`, a function of their number in that
