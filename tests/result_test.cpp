@@ -524,11 +524,19 @@ auto last_words(Body body) -> std::string {
     return code == 128 + SIGABRT ? text : "";
 }
 
+/// What the last words say of an error.
+auto told_of(const nsjoin::Error& error) -> std::string {
+    std::string text{nsjoin::facts(error.step).name};
+    text += error.subject.view().empty() ? "" : ": " + std::string{error.subject.view()};
+    return text + (error.code == 0 ? "" : ": errno " + std::to_string(error.code));
+}
+
 } // namespace
 
 TEST_CASE("a value that is not there, or an error, ends the program, and it says why") {
-    const std::string no_value = "nsjoin: the value of a Result was taken that holds an error: "
-                                 "look with has_value() first\n";
+    const std::string no_value = "nsjoin: the value of a Result was taken that holds an error, "
+                                 "look with has_value() first: " +
+                                 told_of(no_pid) + "\n";
     const std::string no_error = "nsjoin: the error of a Result was taken that holds a value: "
                                  "look with has_value() first\n";
     Result<Counter> good{Counter{1}};

@@ -4,6 +4,7 @@
 
 #include "machine.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <set>
@@ -73,20 +74,28 @@ inline auto name_of(const Namespace& space) -> std::string {
     return std::string{nsjoin::facts(space.kind).name} + ":[" + std::to_string(space.number) + "]";
 }
 
+/// What a process says of itself, without what is no text, or would be a terminal's to obey.
+inline auto printable(std::string text) -> std::string {
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return c < ' ' || c >= 0x7f; }, '?');
+    return text;
+}
+
 /// What is to be said of it besides its name.
 inline auto told(const Namespace& space) -> std::string {
     std::string text;
     if (const pid_t pid = first_of(space); pid != 0) {
         const auto uid = uid_of(pid);
         text = std::to_string(space.processes.size()) +
-               (space.processes.size() == 1 ? " process, " : " processes, ") + std::to_string(pid) +
-               " " + (uid ? "uid " + std::to_string(*uid) + " " : "") + command_of(pid);
+               (space.processes.size() == 1 ? " process, pid " : " processes, pid ") +
+               std::to_string(pid) + " " + (uid ? "uid " + std::to_string(*uid) + " " : "") +
+               printable(command_of(pid));
     } else {
         text = space.pins.empty() ? "no process" : "no process, kept by";
     }
     const std::size_t shown = space.processes.empty() ? std::size_t{3} : 0;
     for (std::size_t i = 0; i < space.pins.size() && i < shown; ++i) {
-        text += " " + space.pins[i];
+        text += " " + printable(space.pins[i]);
     }
     return space.pins.size() > shown && shown != 0 ? text + " …" : text;
 }

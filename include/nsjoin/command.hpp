@@ -8,10 +8,12 @@
 #include <concepts>
 #include <csignal>
 #include <cstddef>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <sys/resource.h>
+#include <type_traits>
 
 namespace nsjoin::inline v0_1 {
 
@@ -77,29 +79,65 @@ class Program {
     BorrowedFd file_;
 };
 
+namespace detail {
+
+template <typename List>
+concept ListOfWords = requires(const List& list) {
+    { list.data() } -> std::same_as<const char* const*>;
+    { list.size() } -> std::convertible_to<std::size_t>;
+};
+
+} // namespace detail
+
 /// A list of texts as execve(2) takes it: ended by a null pointer. Borrows the list and the texts.
 class WordList {
   public:
     WordList() = delete; // nsjoin: a Command needs its arguments, the program's name first
     WordList(std::nullptr_t) = delete; // NOLINT(google-explicit-constructor,hicpp-*)
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions)
+    WordList(std::initializer_list<const char*>) = delete; // nsjoin: keep an array in a variable
 
     /// What main() gets, or a part of it; ended by a null pointer.
-    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
-    constexpr WordList(const char* const* words) noexcept : words_{words} {
+    template <typename Pointer>
+
+    requires(std::is_pointer_v<Pointer>&& std::convertible_to<Pointer, const char* const*>)
+        // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
+        constexpr WordList(const Pointer& words) noexcept
+        : words_{words} {
         detail::expect(words != nullptr, "a list of words is no null pointer, it ends with one");
     }
 
     /// An array whose last element is the null pointer; without one the program ends.
+    template <typename Word, std::size_t N>
+
+    requires std::convertible_to<Word*, const char* const*>
+
+    // NOLINTNEXTLINE(*-explicit-*,*-avoid-c-arrays): the same list
+    constexpr WordList(Word (&words)[N]) noexcept : words_{words} {
+        detail::expect(words[N - 1] == nullptr, no_end);
+    }
+
     template <std::size_t N>
     // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
     constexpr WordList(const std::array<const char*, N>& words) noexcept : words_{words.data()} {
         static_assert(N != 0, "nsjoin: a list of words ends with a null pointer");
-        detail::expect(words[N - 1] == nullptr, "a list of words ends with a null pointer");
+        detail::expect(words[N - 1] == nullptr, no_end);
     }
 
     template <std::size_t N>
     // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions)
     WordList(const std::array<const char*, N>&&) = delete; // nsjoin: keep the array in a variable
+
+    /// A vector, or another list of that kind, in the same way.
+    template <detail::ListOfWords List>
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): the same list
+    constexpr WordList(const List& list) noexcept : words_{list.data()} {
+        detail::expect(list.size() != 0 && words_[list.size() - 1] == nullptr, no_end);
+    }
+
+    template <detail::ListOfWords List>
+    // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions)
+    WordList(const List&&) = delete; // nsjoin: keep the list in a variable
 
     /// Does not compile: strings lie elsewhere than execve(2) wants their texts.
     template <typename Strings>
@@ -120,6 +158,8 @@ class WordList {
     [[nodiscard]] constexpr auto get() const noexcept -> const char* const* { return words_; }
 
   private:
+    static constexpr std::string_view no_end = "a list of words ends with a null pointer";
+
     const char* const* words_;
 };
 

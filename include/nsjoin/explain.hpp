@@ -42,10 +42,13 @@ namespace nsjoin::inline v0_1 {
     text.append(detail::reason_text(error.reason));
     if (error.reason == Reason::process_died) {
         text.append(detail::how_it_ended(error.code).view());
-        if (error.step == Step::start_program && ExitStatus{error.code}.exited()) {
-            text.append(": it needs the constructor, of the dialect that it is started with, or "
-                        "NSJOIN_LAUNCHER() to be a launcher");
-        }
+    }
+    const bool ended = error.reason == Reason::process_died && ExitStatus{error.code}.exited();
+    const bool silent =
+        error.reason == Reason::deadline_passed && error.subject.view() != "the launcher";
+    if (error.step == Step::start_program && (ended || silent)) {
+        text.append(": it needs the constructor, of the dialect that it is started with, or "
+                    "NSJOIN_LAUNCHER() to be a launcher");
     }
     return text;
 }

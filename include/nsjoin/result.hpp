@@ -107,17 +107,17 @@ class [[nodiscard]] Result {
 
     /// The value. Precondition: there is one.
     [[nodiscard]] constexpr auto value() & noexcept -> T& {
-        detail::expect(held_.holds, detail::no_value);
+        detail::expect_value(held_.holds, held_.error);
         return held_.value;
     }
 
     [[nodiscard]] constexpr auto value() const& noexcept -> const T& {
-        detail::expect(held_.holds, detail::no_value);
+        detail::expect_value(held_.holds, held_.error);
         return held_.value;
     }
 
     [[nodiscard]] constexpr auto value() && noexcept -> T&& {
-        detail::expect(held_.holds, detail::no_value);
+        detail::expect_value(held_.holds, held_.error);
         return std::move(held_.value);
     }
 
@@ -303,7 +303,7 @@ class [[nodiscard]] Result<void> {
     [[nodiscard]] constexpr explicit operator bool() const noexcept { return holds_; }
 
     /// Nothing. Precondition: it worked.
-    constexpr void value() const noexcept { detail::expect(holds_, detail::no_value); }
+    constexpr void value() const noexcept { detail::expect_value(holds_, error_); }
 
     constexpr void operator*() const noexcept { value(); }
 

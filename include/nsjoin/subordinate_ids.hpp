@@ -174,8 +174,9 @@ namespace detail {
 } // namespace detail
 
 /// The ranges of subordinate uids that a user has in /etc/subuid, in the order of the file: every
-/// line with the user's name, or its number. As getsubids(1) has them. The name is looked up by
-/// getpwuid_r(3), which may load libraries: not in a process that has joined a mount namespace.
+/// line with the user's name, or its number. A line that is not NAME:FIRST:COUNT, in plain decimal
+/// numbers, is none. The name is looked up by getpwuid_r(3), which may load libraries: not in a
+/// process that has joined a mount namespace.
 /// Allocates. Errors: those of open(2) and read(2), with the path; no_subordinate_ids if there is
 /// no such line, or nsswitch.conf(5) says that they come from elsewhere; map_overflow for a range
 /// past the last id. subuid(5).

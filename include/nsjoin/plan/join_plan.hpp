@@ -38,6 +38,8 @@ class [[nodiscard]] JoinPlan : private detail::Refusals {
 
     /// A plan that does nothing.
     JoinPlan() noexcept requires(Joined == 0 && Created == 0 && Said == 0) = default;
+    template <unsigned J, unsigned C, unsigned S>
+    void operator=(const JoinPlan<J, C, S>&) = delete; // nsjoin: another type: use a Draft
 
     /// Joins a namespace. It is borrowed: keep it open.
     template <Kind K>

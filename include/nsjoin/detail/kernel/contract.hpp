@@ -10,10 +10,11 @@
 
 namespace nsjoin::inline v0_1::detail {
 
-/// Ends the program, with a line on standard error that says what was broken.
-[[noreturn, gnu::cold]] inline void give_up(std::string_view why) noexcept {
+/// Ends the program, with a line on standard error that says what was broken, and of what.
+[[noreturn, gnu::cold]] inline void give_up(std::string_view why, std::string_view what = {},
+                                            std::string_view where = {}) noexcept {
     for (const std::string_view part :
-         {std::string_view{"nsjoin: "}, why, std::string_view{"\n"}}) {
+         {std::string_view{"nsjoin: "}, why, what, where, std::string_view{"\n"}}) {
         if (::write(STDERR_FILENO, part.data(), part.size()) < 0) {
             break;
         }

@@ -189,8 +189,8 @@ namespace nsjoin::inline v0_1::detail {
     case Step::open_namespace:
         return code == EACCES || code == EPERM
                    ? "needs the right to ptrace the process (the same uid and no lost "
-                     "capabilities, or CAP_SYS_PTRACE over its user namespace), or of a path that "
-                     "its directories may be searched"
+                     "capabilities, or CAP_SYS_PTRACE over its user namespace): run this as root, "
+                     "or as its user; a path's directories have to be searchable"
                : code == ENOENT ? "there is no such file"
                : code == ESTALE ? "it is gone, or the caller may not see it; by its id alone it is "
                                   "found since Linux 6.19"
@@ -226,7 +226,8 @@ namespace nsjoin::inline v0_1::detail {
     case Step::mount_proc:
         return code == EPERM ? "a user namespace mounts one only if it owns the pid namespace, and "
                                "where no part of a /proc that is there is covered"
-                             : "";
+               : code == ENOENT || code == ENOTDIR ? "the new root needs an empty directory for it"
+                                                   : "";
     case Step::set_cpu_affinity:
         return code == EINVAL ? "the host has none of these processors, or the cgroup's cpuset does"
                               : "";

@@ -2,6 +2,7 @@
 #ifndef NSJOIN_DETAIL_KERNEL_RESULT_STORAGE_HPP
 #define NSJOIN_DETAIL_KERNEL_RESULT_STORAGE_HPP
 
+#include <nsjoin/detail/kernel/contract.hpp>
 #include <nsjoin/error.hpp>
 
 #include <optional> // with std::construct_at: <memory> costs an includer as much as all of this
@@ -19,8 +20,23 @@ class Result;
 
 namespace detail {
 
-inline constexpr std::string_view no_value =
-    "the value of a Result was taken that holds an error: look with has_value() first";
+/// Ends the program, with the error that is there instead.
+[[noreturn, gnu::cold]] inline void give_up_value(const Error& error) noexcept {
+    Subject what{error.subject.view().empty() ? "" : ": "};
+    what.append(error.subject.view()).append(error.code == 0 ? "" : ": errno ");
+    if (error.code != 0) {
+        what.append(std::int64_t{error.code});
+    }
+    give_up("the value of a Result was taken that holds an error, look with has_value() first: ",
+            facts(error.step).name, what.view());
+}
+
+constexpr void expect_value(bool there, const Error& error) noexcept {
+    if (!there) {
+        give_up_value(error);
+    }
+}
+
 inline constexpr std::string_view no_error =
     "the error of a Result was taken that holds a value: look with has_value() first";
 
