@@ -15,6 +15,9 @@
 
 // How a launcher's caller waits where those that would serve it are held up.
 
+// Also where this file is all of a program's tests (tests/mutants).
+NSJOIN_LAUNCHER();
+
 namespace {
 
 using nsjoin::Kind;

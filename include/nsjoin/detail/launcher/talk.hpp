@@ -149,9 +149,9 @@ class LauncherTalk {
             call(SYS_ppoll, entries.data(), entries.size(), left.get(), nullptr, 0UL);
         if (ready == 0) {
             wait_on(end);
-        } else if (ready < 0) {
-            over_ = ready != -EINTR;
-            result_ = over_ ? fail(Step::report, static_cast<int>(-ready)) : std::move(result_);
+        } else if (ready < 0 && ready != -EINTR) {
+            over_ = true;
+            result_ = fail(Step::report, static_cast<int>(-ready));
         } else if (const int heard = entries[0].revents & ~POLLOUT;
                    heard != 0 || entries[1].revents != 0) {
             // One that ends has told before: what came between the two looks is there now.
