@@ -29,6 +29,7 @@ using nsjoin::Launcher;
 using nsjoin::Program;
 using nsjoin::Reason;
 using nsjoin::Step;
+using support::ends_well;
 
 constexpr auto seven_kinds = nsjoin::kinds<Kind::user, Kind::mount, Kind::pid, Kind::net, Kind::ipc,
                                            Kind::uts, Kind::cgroup>;
@@ -44,15 +45,6 @@ auto by_launcher(Launcher& launcher, const nsjoin::Plan& plan = nsjoin::JoinPlan
     return [&launcher, plan](const nsjoin::Command& command) {
         return launcher.exec(plan, command);
     };
-}
-
-auto ends_well(nsjoin::Result<nsjoin::PidFd> child) -> bool {
-    if (!child) {
-        std::fprintf(stderr, "%s\n", nsjoin::explain(child.error()).c_str());
-        return false;
-    }
-    const auto status = child->wait(std::chrono::seconds{20});
-    return status && status->exit_code() == 0;
 }
 
 /// Of a program that was faster than who would have stopped it.

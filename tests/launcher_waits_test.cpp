@@ -25,18 +25,10 @@ using nsjoin::Launcher;
 using nsjoin::Program;
 using nsjoin::Reason;
 using nsjoin::Step;
+using support::ends_well;
 
 const std::array<const char*, 2> true_words{"true", nullptr};
 const nsjoin::Command run_true{.program = Program::at("/bin/true"), .arguments = true_words};
-
-auto ends_well(nsjoin::Result<nsjoin::PidFd> child) -> bool {
-    if (!child) {
-        std::fprintf(stderr, "%s\n", nsjoin::explain(child.error()).c_str());
-        return false;
-    }
-    const auto status = child->wait(std::chrono::seconds{20});
-    return status && status->exit_code() == 0;
-}
 
 /// Stops the joiners that wait, and with them the launcher itself or not. When this returns, none
 /// can take a request any more.

@@ -23,6 +23,7 @@ using nsjoin::Launcher;
 using nsjoin::Program;
 using nsjoin::Reason;
 using nsjoin::Step;
+using support::ends_well;
 
 static_assert(!std::is_copy_constructible_v<Launcher::Prepared>);
 static_assert(std::is_nothrow_move_constructible_v<Launcher::Prepared>);
@@ -36,11 +37,6 @@ auto by(const Launcher::Prepared& prepared) -> support::Execute {
     return [&prepared](const nsjoin::Command& command) {
         return prepared.exec(command);
     };
-}
-
-auto ends_well(nsjoin::Result<nsjoin::PidFd> child) -> bool {
-    const auto status = child ? child->wait() : nsjoin::Unexpected{child.error()};
-    return status && status->exit_code() == 0;
 }
 
 /// What readlink says of a namespace of that process, and a newline.

@@ -111,6 +111,16 @@ inline auto shell(const nsjoin::Plan& plan, const char* script,
     return failed_with(Ran{output.error, output.code}, step, reason, code);
 }
 
+/// Whether there is a program, and its exit code is 0.
+inline auto ends_well(nsjoin::Result<nsjoin::PidFd> child) -> bool {
+    if (!child) {
+        std::fprintf(stderr, "%s\n", nsjoin::explain(child.error()).c_str());
+        return false;
+    }
+    const auto status = child->wait(std::chrono::seconds{20});
+    return status && status->exit_code() == 0;
+}
+
 } // namespace support
 
 #endif // NSJOIN_TESTS_SPAWN_SUPPORT_HPP
